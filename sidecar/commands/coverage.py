@@ -143,7 +143,7 @@ def _policies(settings: Settings, tests: str, notes: list[str]) -> tuple[Policie
     if settings.pdp or (settings.cerbos != "embedded" and not folder.is_dir()):
         return None, None
     policies = parse_policies(policy_folder(settings))
-    notes += policies.unread
+    notes += map(str, policies.unread)
     if tests and not Path(tests).is_dir():
         raise StartError(f"--tests: found no folder {tests!r}, expected that of the policies' tests")
     if not has_tests(Path(tests or folder)):

@@ -7,18 +7,27 @@ import contextlib
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from sidecar.pdp import cerbos_version
-from sidecar.pdp.policy_files import Changing, PolicyFault, PolicySnapshot, Snapshot, read_policies, write_files
+from sidecar.pdp.policy_files import (
+    Changing,
+    PolicyFault,
+    PolicyProblem,
+    PolicySnapshot,
+    Snapshot,
+    read_policies,
+    write_files,
+)
 from sidecar.tether import tethered
 
 log = logging.getLogger("sidecar.cerbos")
@@ -90,7 +99,7 @@ def _behind_starter(program: Path, name: str) -> Path:
 
 def problems_of(
     binary: Path, folder: Path, policies: PolicySnapshot | None = None, *, empty: bool = False
-) -> list[str]:
+) -> list[str]:  # fmt: skip
     """All that is wrong with a policy folder, or with `policies` that were read of it: a line each. It may be `empty`
     where that is said. Raises OSError."""
     try:
@@ -99,15 +108,50 @@ def problems_of(
         return fault.problems
     except Changing:
         return [f"{folder}: it changes while it is read, expected it to stay as it is"]
+    return [str(problem) for problem in compile_snapshot(binary, folder, read)]
+
+
+def compile_snapshot(
+    binary: Path, folder: Path, policies: PolicySnapshot, without: Collection[str] = ()
+) -> list[PolicyProblem]:  # fmt: skip
+    """Compile what was read of a folder, but for the files `without`, named as in problems. Raises OSError."""
+    files = {name: content for name, content in policies.files.items() if str(folder / name) not in without}
     with tempfile.TemporaryDirectory(prefix="sidecar-policies-") as copy:
         # `cerbos compile` follows no links to folders
-        write_files(Path(copy), read.files)
-        return compile_policies(binary, Path(copy), folder)
+        write_files(Path(copy), files)
+        return _compile(binary, Path(copy), folder)
+
+
+_NO_PARENT = "missing_scope_details"
+_STRUCTURE = ("load_failures", "duplicate_defs", "missing_imports", _NO_PARENT)
+"""Lists of Cerbos' report: where one of them has something, no expression was compiled."""
+_CONSEQUENCES = ("missing_imports", _NO_PARENT)
+"""Those that may come of what was left out."""
+
+
+def all_problems_of(
+    binary: Path, folder: Path, policies: PolicySnapshot, without: Collection[str]
+) -> list[PolicyProblem]:
+    """Compile what was read of a folder but for the files `without`, and again without those that keep Cerbos from
+    compiling the others, until all of them are looked at. Raises OSError."""
+    found: list[PolicyProblem] = []
+    out = set(without)
+    while True:
+        told = compile_snapshot(binary, folder, policies, out)
+        found += [problem for problem in told if problem not in found and not (out and problem.kind in _CONSEQUENCES)]
+        more = {problem.file for problem in told if problem.kind in _STRUCTURE} - out - {str(folder)}
+        if not more:
+            return found
+        out |= more
 
 
 def compile_policies(binary: Path, folder: Path, source: Path | None = None) -> list[str]:
     """Compile a policy folder: its problems, a line each, with file, line and column, as of `source` where `folder` is
     a copy of it. Raises OSError."""
+    return [str(problem) for problem in _compile(binary, folder, source or folder)]
+
+
+def _compile(binary: Path, folder: Path, shown: Path) -> list[PolicyProblem]:
     try:
         done = subprocess.run(  # noqa: S603 - the binary is the operator's
             [str(binary), "compile", "--skip-tests", "--output=json", str(folder)],
@@ -117,14 +161,16 @@ def compile_policies(binary: Path, folder: Path, source: Path | None = None) -> 
         raise OSError(f"Cerbos did not compile {folder} within {error.timeout:g} s") from None
     if done.returncode == 0:
         return []
-    shown = source or folder
     if not (done.stdout + done.stderr).strip():
         raise NoCerbos(f"found {binary}, whose `compile` ended with {done.returncode} and said nothing, {_EXPECTED}")
     try:
         report = json.loads(done.stdout or done.stderr)
     except ValueError:
-        return [f"{shown}: {line}" for line in (done.stdout + done.stderr).decode("utf-8", "replace").splitlines()]
-    return _problems(report, shown) or [f"{shown}: {json.dumps(report)}"]
+        said = (done.stdout + done.stderr).decode("utf-8", "replace")
+        return [PolicyProblem(str(shown), line) for line in said.splitlines()]
+    return [*_problems(report, shown), *_orphans(report, folder, shown)] or [
+        PolicyProblem(str(shown), json.dumps(report))
+    ]
 
 
 async def try_to_serve(binary: Path, environ: Mapping[str, str]) -> None:
@@ -138,10 +184,10 @@ async def try_to_serve(binary: Path, environ: Mapping[str, str]) -> None:
             await cerbos.stop()
 
 
-def _problems(report: object, folder: Path) -> list[str]:
-    """Cerbos' report -> lines: it has lists of faults under several names, each with a file and words."""
+def _problems(report: object, folder: Path, name: str = "") -> list[PolicyProblem]:
+    """Cerbos' report -> its faults: it has lists of them under several names, each with a file and words."""
     if isinstance(report, list):
-        return [line for item in report for line in _problems(item, folder)]
+        return [problem for item in report for problem in _problems(item, folder, name)]
     if not isinstance(report, dict):
         return []
     file = report.get("file") or report.get("importing_file") or report.get("policy")
@@ -150,8 +196,33 @@ def _problems(report: object, folder: Path) -> list[str]:
         said = f"defines {report.get('policy')}, as {report['other_file']} does"
     if isinstance(file, str) and isinstance(said, str):
         place = _position(report)
-        return [f"{folder / file}:{place[0]}:{place[1]}: {said}"]
-    return [line for value in report.values() for line in _problems(value, folder)]
+        return [PolicyProblem(str(folder / file), said, *place, opaque=name == "load_failures", kind=name)]
+    return [problem for key, value in report.items() for problem in _problems(value, folder, key)]
+
+
+def _orphans(report: object, folder: Path, shown: Path) -> Iterator[PolicyProblem]:
+    """Find the policies of a scope above which there is none, which Cerbos names without their files."""
+    faults = report.get("lintErrors") if isinstance(report, dict) else None
+    for fault in (faults.get(_NO_PARENT) if isinstance(faults, dict) else None) or ():
+        below = [str(policy) for policy in fault.get("descendants") or ()]
+        said = f"found {', '.join(below)}, expected {fault.get('missing_policy')} above it, too"
+        place = next((place for policy in below for place in _places_of_scope(folder, policy)), None)
+        if place is None:
+            yield PolicyProblem(str(shown), said, kind=_NO_PARENT)
+        else:
+            yield PolicyProblem(str(shown / place[0].relative_to(folder)), said, *place[1:], kind=_NO_PARENT)
+
+
+def _places_of_scope(folder: Path, policy: str) -> Iterator[tuple[Path, int, int]]:
+    """Find where a policy, `resource.NAME.vVERSION/SCOPE`, may say its scope."""
+    names, _, scope = policy.partition("/")
+    name = names.partition(".")[2].rpartition(".v")[0]
+    says = re.compile(rf"\bscope[\"']?\s*:\s*[\"']?{re.escape(scope)}(?![\w.-])")
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for number, line in enumerate(text.splitlines() if name in text else (), 1):
+            if (found := says.search(line)) is not None:
+                yield path, number, found.start() + 1
 
 
 def _position(report: dict[str, object]) -> tuple[int, int]:
@@ -351,7 +422,7 @@ class EmbeddedCerbos:
             # that it has no exporter of traces is what we chose, or its exporter's affair
             return
         words = f"{message} {fields.get('error', '')}".strip()
-        self._last_lines = [*self._last_lines[-9:], *_problems(fields, self._policies), words]
+        self._last_lines = [*self._last_lines[-9:], *map(str, _problems(fields, self._policies)), words]
         number = logging.getLevelNamesMapping().get(level, logging.INFO)
         log.log(number, "%s", message, extra={"fields": {"cerbos": fields}})
 

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -30,12 +30,33 @@ _TEST = re.compile(r".*_test\.\w+", re.IGNORECASE)
 Stamp = frozenset[tuple[str, int, int, int, int]]
 
 
-class PolicyFault(Exception):
-    """The folder cannot be used; `problems` are all of its faults, a line each, with their places."""
+class PolicyProblem(NamedTuple):
+    """One fault of a policy folder: its file, or the folder, with line and column (1-based) where it has them. Where
+    it is `opaque`, nothing of that file can be understood. `kind` is the list of Cerbos' report that has it."""
 
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+    file: str
+    message: str
+    line: int = 0
+    column: int = 0
+    opaque: bool = False
+    kind: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place}: {self.message}"
+
+
+class PolicyFault(Exception):
+    """The folder cannot be used; `problems` are all of its faults, a line each, with their places. `found` are those
+    of its files, and `rest` what could be read all the same."""
+
+    def __init__(
+        self, problems: Sequence[PolicyProblem | str], rest: PolicySnapshot | None = None
+    ) -> None:  # fmt: skip
+        self.problems = [str(problem) for problem in problems]
+        super().__init__("\n".join(self.problems))
+        self.found = [problem for problem in problems if isinstance(problem, PolicyProblem)]
+        self.rest = rest
 
 
 class Changing(Exception):
@@ -66,10 +87,12 @@ def stamp_of(folder: Path) -> Stamp:
     """Return a mark that tells one content of a policy folder from another without reading it: name, time of change,
     size, inode and device of each file that Cerbos reads, with what is behind links. An unreadable folder has an empty
     stamp."""
+    paths, problems = _read_folder(folder, follow=True)
     try:
-        return frozenset(_stamped(name, path) for name, path in _walk(folder, follow=True))
-    except (OSError, PolicyFault):
-        return frozenset()  # changed while we looked, or broken: to read it tells which
+        # changed while we looked, or broken: to read it tells which
+        return frozenset() if problems else frozenset(_stamped(name, path) for name, path in paths)
+    except OSError:
+        return frozenset()
 
 
 def _stamped(name: str, path: Path) -> tuple[str, int, int, int, int]:
@@ -82,49 +105,53 @@ def read_policies(folder: Path, *, follow: bool = True, empty: bool = False) -> 
     are a fault, for a Cerbos that reads the folder itself. A folder without a policy is a fault unless it may be
     `empty`. Raises PolicyFault, Changing."""
     for _ in range(TRIES):
-        before, fault, files = stamp_of(folder), None, dict[str, bytes]()
-        try:
-            files = {name: path.read_bytes() for name, path in _walk(folder, follow=follow)}
-        except OSError as error:
-            fault = PolicyFault([f"{error.filename or folder}: cannot be read: {error.strerror}"])
-        except PolicyFault as error:
-            fault = error
-        if fault is not None:
+        before, files = stamp_of(folder), dict[str, bytes]()
+        paths, problems = _read_folder(folder, follow=follow)
+        for name, path in paths:
+            try:
+                files[name] = path.read_bytes()
+            except OSError as error:
+                problems.append(_unreadable(error, path))
+        if problems:
             # a link that leads nowhere may be one that is about to be taken away
             time.sleep(PAUSE)
         if stamp_of(folder) == before:
             policies = PolicySnapshot(before, files)
-            fault = fault or _fault(folder, policies, empty=empty)
-            if fault is not None:
-                raise fault
+            problems += _problems(folder, policies, empty=empty or bool(problems))
+            if problems:
+                raise PolicyFault(problems, policies)
             return policies
     raise Changing(folder)
 
 
-def _fault(folder: Path, policies: PolicySnapshot, *, empty: bool) -> PolicyFault | None:
+def _problems(folder: Path, policies: PolicySnapshot, *, empty: bool) -> list[PolicyProblem]:
     if not policies.names and not empty:
-        return PolicyFault([f"{folder}: found no policy, expected a .yaml, .yml or .json file with one"])
-    problems = [
-        f"{folder / name}:{error}"
+        return [PolicyProblem(str(folder), "found no policy, expected a .yaml, .yml or .json file with one")]
+    return [
+        PolicyProblem(str(folder / name), f"no JSON, expected a JSON Schema: {error.reason}", error.line, error.column)
         for name, content in policies.files.items()
-        if name.startswith("_schemas/") and name.lower().endswith(".json") and (error := _no_json(content))
+        if name.startswith("_schemas/") and name.lower().endswith(".json") and (error := _no_json(content)) is not None
     ]
-    return PolicyFault(problems) if problems else None
 
 
-def _no_json(content: bytes) -> str:
-    """Why a schema is no JSON, with line and column, "" where it is."""
-    place, reason = "1:1", ""
+class _NoJson(NamedTuple):
+    reason: str
+    line: int = 1
+    column: int = 1
+
+
+def _no_json(content: bytes) -> _NoJson | None:
+    """Why a schema is no JSON, None where it is."""
     try:
         # a number is not made: Python refuses one of many digits
         json.loads(content.decode("utf-8", "replace"), parse_int=str, parse_float=str, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
-        place, reason = f"{error.lineno}:{error.colno}", error.msg
+        return _NoJson(error.msg, error.lineno, error.colno)
     except ValueError as error:
-        reason = str(error)
+        return _NoJson(str(error))
     except RecursionError:
-        reason = "nested too deeply"
-    return f"{place}: no JSON, expected a JSON Schema: {reason}" if reason else ""
+        return _NoJson("nested too deeply")
+    return None
 
 
 def _no_constant(name: str) -> None:
@@ -135,39 +162,59 @@ def _is_policy(path: PurePosixPath) -> bool:
     return path.parts[0] != "_schemas" and "testdata" not in path.parts and not _TEST.fullmatch(path.name)
 
 
-def policy_files(folder: Path) -> list[Path]:
-    """The files of a folder that hold policies. Raises OSError, PolicyFault."""
-    return [path for name, path in _walk(folder, follow=True) if _is_policy(PurePosixPath(name))]
+def policy_files(folder: Path) -> tuple[list[Path], list[PolicyProblem]]:
+    """The files of a folder that hold policies, and what keeps others from being found."""
+    paths, problems = _read_folder(folder, follow=True)
+    return [path for name, path in paths if _is_policy(PurePosixPath(name))], problems
 
 
-def _walk(folder: Path, *, follow: bool) -> Iterator[tuple[str, Path]]:
-    """Every file below a folder that Cerbos may read, by its path below it. Raises OSError, PolicyFault."""
-    yield from _below(folder, "", (os.path.realpath(folder),), follow)
+def _read_folder(folder: Path, *, follow: bool) -> tuple[list[tuple[str, Path]], list[PolicyProblem]]:
+    """Every file below a folder that Cerbos may read, by its path below it, and what could not be."""
+    problems: list[PolicyProblem] = []
+    return list(_below(folder, "", (os.path.realpath(folder),), follow, problems)), problems
 
 
-def _below(folder: Path, prefix: str, above: tuple[str, ...], follow: bool) -> Iterator[tuple[str, Path]]:
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
+def _unreadable(error: OSError, path: Path) -> PolicyProblem:
+    return PolicyProblem(str(error.filename or path), f"cannot be read: {error.strerror}", opaque=True)
+
+
+def _below(
+    folder: Path, prefix: str, above: tuple[str, ...], follow: bool, problems: list[PolicyProblem]
+) -> Iterator[tuple[str, Path]]:
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        problems.append(_unreadable(error, folder))
+        return
     for entry in entries:
         name, path = prefix + entry.name, Path(entry.path)
         if entry.name.startswith("."):
             continue
-        if entry.is_symlink() and not path.exists():
-            raise PolicyFault([f"{path}: a link to nothing"])
-        if entry.is_dir():
-            if entry.is_symlink() and not follow:
-                raise PolicyFault(
-                    [f"{path}: a link to a folder, which Cerbos does not read: expected the folder itself"]
-                )
-            real = os.path.realpath(path)
-            if real in above:
-                raise PolicyFault([f"{path}: a link to a folder that holds it"])
-            yield from _below(path, name + "/", (*above, real), follow)
-        elif entry.name.lower().endswith(_SUFFIXES) or prefix.startswith("_schemas/"):
-            if not entry.is_file():
-                # to read a pipe would wait for ever
-                raise PolicyFault([f"{path}: found neither a file nor a folder, expected a file"])
+        fault = _fault_of(entry, prefix, above, follow)
+        if fault:
+            problems.append(PolicyProblem(str(path), fault, opaque=True))
+        elif entry.is_dir():
+            yield from _below(path, name + "/", (*above, os.path.realpath(path)), follow, problems)
+        elif _may_be_read(entry, prefix):
             yield name, path
+
+
+def _may_be_read(entry: os.DirEntry[str], prefix: str) -> bool:
+    return entry.name.lower().endswith(_SUFFIXES) or prefix.startswith("_schemas/")
+
+
+def _fault_of(entry: os.DirEntry[str], prefix: str, above: tuple[str, ...], follow: bool) -> str:
+    """Say why an entry of a folder cannot be read, "" where it can, or need not be."""
+    if entry.is_symlink() and not os.path.exists(entry.path):
+        return "a link to nothing"
+    if entry.is_dir():
+        if entry.is_symlink() and not follow:
+            return "a link to a folder, which Cerbos does not read: expected the folder itself"
+        return "a link to a folder that holds it" if os.path.realpath(entry.path) in above else ""
+    # to read a pipe would wait for ever
+    odd = _may_be_read(entry, prefix) and not entry.is_file()
+    return "found neither a file nor a folder, expected a file" if odd else ""
 
 
 # --- what a Cerbos of ours reads ---

@@ -12,7 +12,8 @@ from sidecar.config.routes.file import RoutesFile
 from sidecar.config.setting_table import Settings
 from sidecar.config.settings import Understood, understand
 from sidecar.pdp import cerbos_version, policy_files
-from sidecar.pdp.embedded import problems_of
+from sidecar.pdp.embedded import all_problems_of
+from sidecar.pdp.policy_files import PolicyProblem
 from sidecar.run.errors import Errors, StartError, blaming
 from sidecar.run.parts import Prepared, prepare
 from sidecar.run.pdp import cerbos_binary, may_be_empty, policy_folder, require_cerbos
@@ -24,12 +25,16 @@ from sidecar.study.yaml_nodes import Place
 from sidecar.trust.issuers import trust_from
 
 EXTERNAL = """\
-SIDECAR_CERBOS: we do not run this Cerbos, so its configuration and policies were not read. It should have:
+SIDECAR_CERBOS: we do not run this Cerbos, so its configuration was not read. It should have:
   engine: {strictEvaluation: true, celErrorLogLevel: none}    # 0.55 and newer; older ones end at an unknown key
   schema: {enforcement: reject}
   server: {tls: {cert: ..., key: ...}, adminAPI: {enabled: true}}    # TLS off this machine; for SIDECAR_CERBOS_ADMIN
   storage: {disk: {watchForChanges: false}}    # with SIDECAR_CERBOS_ADMIN, whose reload takes a change whole"""
 """Read by a test with the real Cerbos (docs.cerbos.dev, "Configuration")."""
+UNNAMED = (
+    "SIDECAR_POLICIES: not set, so the policies of that Cerbos were not read: where a copy of them is here, name its "
+    "folder, and they are compiled and compared with the routes"
+)
 _NO_UPSTREAM = "SIDECAR_UPSTREAM: not set, expected it, or --upstream, where `sidecar run` starts"
 
 
@@ -63,13 +68,13 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: boo
     except StartError as error:
         found.problems.extend(error.problems)
         prepared = None
-    _policies(settings, told, found)
+    folders = [_policies(read, told, found), _candidate(settings, found)]
     if file.routes is not None:
         _routes(read, file, file.routes, found)
         if not app and without_upstream(settings._replace(upstream=""), file.routes):
             found.notes.append(_NO_UPSTREAM)
-        _lint(settings, file.routes, found)
-        _candidate(settings, file.routes, found)
+        for policies in (each for each in folders if each is not None):
+            _lint(read, file.routes, policies, found, whole=file.whole)
     if prepared is not None and probe:
         _probe(prepared, bool(app), found)
     return found
@@ -180,37 +185,39 @@ def _drafts(settings: Settings, routes: RoutesFile) -> list[str]:
     return [f"{settings.routes}: {count} of {every} routes are drafts and not in force"] if count else []
 
 
-def _lint(settings: Settings, routes: RoutesFile, found: Findings) -> None:
-    """Hold the policies against the routes; also those of a Cerbos elsewhere, whose folder the settings name."""
-    folder = Path(settings.policies)
-    if any(problem.startswith((f"{folder}/", f"{folder}:")) for problem in found.problems):
-        # only what compiles is read
-        return
-    if settings.pdp or not (settings.cerbos == "embedded" or settings.cerbos_admin) or not folder.is_dir():
-        return
-    read = parse_policies(folder)
-    found.warnings.extend(
-        [*lint.warnings(routes, read, settings.routes), *_unrecorded(settings, lint.attributes_read(routes, read))]
-    )
-    found.notes.extend(lint.notes(routes, read))
+class _Policies(NamedTuple):
+    """Folder of policies that was looked at, and what is wrong with it."""
+
+    folder: Path
+    problems: list[PolicyProblem]
 
 
-def _candidate(settings: Settings, routes: RoutesFile, found: Findings) -> None:
+def _lint(read: Understood, routes: RoutesFile, policies: _Policies, found: Findings, *, whole: bool) -> None:
+    """Hold policies against the routes, but for those that could not be understood. The routes are all of them where
+    they are `whole`."""
+    opaque = {problem.file for problem in policies.problems if problem.opaque}
+    parsed = parse_policies(policies.folder, opaque)
+    found.warnings.extend(lint.warnings(routes, parsed, read.settings.routes, policies.problems))
+    if whole:
+        found.notes.extend(lint.notes(routes, parsed))
+    in_force = policies.folder == Path(read.settings.policies)
+    if in_force and whole and not opaque and read.sure("SIDECAR_QUESTION_LOG_ATTRIBUTES"):
+        found.warnings.extend(_unrecorded(read.settings, lint.attributes_read(routes, parsed)))
+
+
+def _candidate(settings: Settings, found: Findings) -> _Policies | None:
     """Look at the candidate policies as at those in force."""
     if not settings.candidate_policies:
-        return
+        return None
     found.checked.append(settings.candidate_policies)
     folder = Path(settings.candidate_policies)
     if not folder.is_dir():
-        return
+        return None
     errors = Errors()
-    faults = errors.tried(lambda: _compile(folder, cerbos_binary(settings)))
-    found.problems.extend(each for each in [*errors.problems, *(faults or [])] if each not in found.problems)
-    if faults != []:
-        return
-    read = parse_policies(folder)
-    found.warnings.extend(lint.warnings(routes, read, settings.routes))
-    found.notes.extend(lint.notes(routes, read))
+    program = errors.tried(cerbos_binary, settings)
+    looked = _compiled(folder, program, errors)
+    _add(found, errors)
+    return looked
 
 
 def _unrecorded(settings: Settings, read: Mapping[str, Place]) -> list[str]:
@@ -228,54 +235,89 @@ def _unrecorded(settings: Settings, read: Mapping[str, Place]) -> list[str]:
     ]
 
 
-def _policies(settings: Settings, environ: Mapping[str, str], found: Findings) -> None:
+def _policies(read: Understood, environ: Mapping[str, str], found: Findings) -> _Policies | None:
     """Look at the policies, as far as the settings say which they are."""
+    settings = read.settings
     if settings.pdp:
-        return
+        return None
     if settings.cerbos == "embedded":
-        _embedded(settings, environ, found)
-        return
-    found.notes.append(EXTERNAL)
-    if settings.cerbos_admin:
-        _folder(Path(settings.policies), found)
+        return _embedded(settings, environ, found)
+    if "SIDECAR_CERBOS" not in read.unread:
+        found.notes.append(EXTERNAL)
+    return _elsewhere(settings, environ, found)
 
 
-def _folder(folder: Path, found: Findings) -> None:
-    """The policies that a Cerbos elsewhere is told to read: as the reload looks at them."""
-    if folder.is_dir():
-        found.checked.append(str(folder))
-        found.problems.extend(_unreadable(folder, follow=False))
+def _elsewhere(settings: Settings, environ: Mapping[str, str], found: Findings) -> _Policies | None:
+    """Look at the policies of a Cerbos that we do not run, where the settings name their folder."""
+    folder = Path(settings.policies)
+    if not (settings.cerbos_admin or environ.get("SIDECAR_POLICIES")):
+        found.notes.append(UNNAMED)
+        return None
+    if not folder.is_dir():
+        found.warnings.append(
+            f"SIDECAR_POLICIES: found no folder {settings.policies!r}, expected the one that the Cerbos of "
+            "SIDECAR_CERBOS reads"
+        )
+        return None
+    found.checked.append(settings.policies)
+    errors = Errors()
+    try:
+        program = cerbos_binary(settings)
+    except StartError as error:
+        program = None
+        if not settings.cerbos_binary:
+            found.notes.append(f"{folder}: not compiled, only read: {error}")
+        elif not settings.cerbos_admin:
+            found.warnings.append(str(error))
+    looked = _compiled(folder, program, errors, follow=False)
+    _add(found, errors)
+    return looked
 
 
-def _embedded(settings: Settings, environ: Mapping[str, str], found: Findings) -> None:
+def _embedded(settings: Settings, environ: Mapping[str, str], found: Findings) -> _Policies | None:
     found.checked.append(settings.policies)
     errors = Errors()
     folder, program = errors.tried(policy_folder, settings), errors.tried(cerbos_binary, settings)
     version = errors.tried(require_cerbos, settings, environ, program) if program is not None else None
     if version is not None and (lax := cerbos_version.lax(version, settings.cerbos_strict == "on")):
         found.warnings.append(lax)
+    looked = None
     if folder is not None:
         compiler = program if version is not None else None
-        faults = errors.tried(_compile, folder, compiler, empty=may_be_empty(settings))
-        errors.problems += faults or []
-        if faults == [] and not any(policy_files.policy_files(folder)):
+        looked = _compiled(folder, compiler, errors, empty=may_be_empty(settings))
+        if not looked.problems and not policy_files.policy_files(folder)[0]:
             found.warnings.append(f"{folder}: found no policy yet: in the mode `enforce` the sidecar does not start so")
+    _add(found, errors)
+    return looked
+
+
+def _add(found: Findings, errors: Errors) -> None:
+    """Add what has not been told, such as a binary that is missing for two reasons."""
     found.problems.extend(problem for problem in errors.problems if problem not in found.problems)
 
 
-def _compile(folder: Path, program: Path | None, *, empty: bool = False) -> list[str]:
-    """Return what is wrong with a folder of policies, without `program` as far as its files tell. Raises StartError."""
-    if program is None:
-        return _unreadable(folder, follow=True, empty=empty)
-    with blaming("SIDECAR_CERBOS_BINARY"):
-        return problems_of(program, folder, empty=empty)
-
-
-def _unreadable(folder: Path, *, follow: bool, empty: bool = False) -> list[str]:
+def _compiled(
+    folder: Path, program: Path | None, errors: Errors, *, follow: bool = True, empty: bool = False
+) -> _Policies:  # fmt: skip
+    """Find what is wrong with a folder of policies, without `program` as far as its files tell, and add it."""
+    problems: list[PolicyProblem] = []
+    policies: policy_files.PolicySnapshot | None = None
     try:
-        policy_files.read_policies(folder, follow=follow, empty=empty)
+        policies = policy_files.read_policies(folder, follow=follow, empty=empty)
     except policy_files.PolicyFault as fault:
-        return fault.problems
+        problems, policies = list(fault.found), fault.rest
     except policy_files.Changing:
-        return [f"{folder}: it changes while it is read, expected it to stay as it is"]
-    return []
+        problems = [PolicyProblem(str(folder), "it changes while it is read, expected it to stay as it is")]
+    if program is not None and policies is not None and policies.names:
+        out = {problem.file for problem in problems}
+        compiled = errors.tried(_all_problems_of, program, folder, policies, out)
+        problems += compiled or []
+    errors.problems += map(str, problems)
+    return _Policies(folder, problems)
+
+
+def _all_problems_of(
+    program: Path, folder: Path, policies: policy_files.PolicySnapshot, without: set[str]
+) -> list[PolicyProblem]:  # fmt: skip
+    with blaming("SIDECAR_CERBOS_BINARY"):
+        return all_problems_of(program, folder, policies, without)

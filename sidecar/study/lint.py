@@ -6,12 +6,13 @@ with a number or boolean by `==` is false even then. So each of these may let th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from sidecar.bodies.mcp import ESSENTIAL, KINDS
 from sidecar.config.routes.file import RoutesFile
 from sidecar.config.suggest import did_you_mean
+from sidecar.pdp.policy_files import PolicyProblem
 from sidecar.study.globs import is_glob, kind_name, looks_like_glob, matches, overlap
 from sidecar.study.policies import Policies, Policy, Rule
 from sidecar.study.reach import VERSION, about, by_kind
@@ -41,12 +42,23 @@ class Warn(NamedTuple):
         return f"{f'{self.place}: ' if self.place else ''}{self.text} [{self.name}]"
 
 
-def warnings(routes: RoutesFile, policies: Policies, file: str = "routes.yaml") -> list[str]:
-    """Everything that may be wrong with policies for these routes, which are in `file`, in the order of the files."""
+def warnings(
+    routes: RoutesFile, policies: Policies, file: str = "routes.yaml", told: Collection[PolicyProblem] = ()
+) -> list[str]:
+    """Everything that may be wrong with policies for these routes, which are in `file`, in the order of the files. Of
+    a file of which a problem is `told` already it is not said that it cannot be read, and while one is opaque, it is
+    not known what no policy names."""
     of_policies = [*_of_denials(policies), *_of_globs(policies)]
-    found = [*_of_attributes(routes, policies), *of_policies, *_of_questions(routes, policies, file)]
+    known = {problem.file for problem in told}
+    unnamed = () if any(problem.opaque for problem in told) else _of_questions(routes, policies, file)
+    found = [
+        warn
+        for warn in (*_of_attributes(routes, policies), *of_policies, *unnamed)
+        if warn.name != "expression-unread" or warn.place is None or warn.place.file not in known
+    ]
     found.sort(key=lambda warn: (warn.place is None, warn.place or (), warn.name))
-    return [*policies.unread, *dict.fromkeys(map(str, _once(found)))]
+    unread = [str(problem) for problem in policies.unread if problem.file not in known]
+    return [*unread, *dict.fromkeys(map(str, _once(found)))]
 
 
 def _once(found: list[Warn]) -> Iterator[Warn]:
@@ -75,8 +87,10 @@ def notes(routes: RoutesFile, policies: Policies) -> list[str]:
 def _unasked(policy: Policy, known: set[str]) -> Iterator[str]:
     if not known:
         yield f"{policy.place}: no route asks about the kind {policy.name!r}"
-    elif unasked := sorted(action for action in policy.actions if not any(matches(action, each) for each in known)):
-        yield f"{policy.place}: no route asks for {', '.join(map(repr, unasked))} of {policy.name!r}"
+        return
+    for action, place in policy.actions.items():
+        if not any(matches(action, each) for each in known):
+            yield f"{place}: no route asks for {action!r} of {policy.name!r}"
 
 
 # --- attributes ---

@@ -6,15 +6,16 @@ It reads what `cerbos compile` has found sound, and says what it could not read.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import yaml
 
-from sidecar.pdp.policy_files import PolicyFault, policy_files
+from sidecar.pdp.policy_files import PolicyProblem, policy_files
 from sidecar.study.schemas import NO_SCHEMA, Schema, read_schema
-from sidecar.study.yaml_nodes import Place, Scalar, YamlDocument, entries, fields, items
+from sidecar.study.yaml_nodes import NoYaml, Place, Scalar, YamlDocument, entries, fields, items
 
 ACCEPTS = "sidecar-check-accepts"
 """An annotation of a policy's `metadata`: names of warnings, with commas between, that are not told of its file."""
@@ -45,7 +46,8 @@ class Condition(NamedTuple):
 class Policy(NamedTuple):
     """One policy. `kind` is its kind of policy, `name` what it is about: a resource, a principal or a role.
 
-    `actions` are those of the rules of a resource policy. `consents`: what it allows, its parent scope must allow, too.
+    `actions` are those of the rules of a resource policy, with the first place of each. `consents`: what it allows, its
+    parent scope must allow, too.
     """
 
     kind: str
@@ -53,7 +55,7 @@ class Policy(NamedTuple):
     version: str
     scope: str
     place: Place
-    actions: frozenset[str] = frozenset()
+    actions: Mapping[str, Place] = MappingProxyType({})
     resource_schema: Schema = NO_SCHEMA
     principal_schema: Schema = NO_SCHEMA
     consents: bool = False
@@ -78,12 +80,12 @@ class Rule(NamedTuple):
 
 
 class Policies(NamedTuple):
-    """All policies of a folder. `unread` says what could not be read, a line each; `accepts` are the names of the
-    warnings that a file says are meant."""
+    """All policies of a folder. `unread` says what could not be read; `accepts` are the names of the warnings that a
+    file says are meant."""
 
     policies: list[Policy]
     rules: list[Rule]
-    unread: list[str]
+    unread: list[PolicyProblem]
     accepts: Mapping[str, frozenset[str]]
 
 
@@ -97,9 +99,9 @@ _OVERRIDES = ("", "SCOPE_PERMISSIONS_UNSPECIFIED", "SCOPE_PERMISSIONS_OVERRIDE_P
 _EFFECTS = {"EFFECT_ALLOW": False, "1": False, "EFFECT_DENY": True, "2": True}
 
 
-def parse_policies(folder: Path) -> Policies:
-    """Read every policy that Cerbos would load from `folder`."""
-    reader = _Reader(folder)
+def parse_policies(folder: Path, without: Collection[str] = ()) -> Policies:
+    """Read every policy that Cerbos would load from `folder`, but for the files `without`."""
+    reader = _Reader(folder, without)
     reader.read_all()
     accepts = {document.name: _accepted(document) for document in reader.documents}
     return Policies(reader.policies, reader.rules, reader.unread, accepts)
@@ -114,27 +116,30 @@ def _accepted(document: YamlDocument) -> frozenset[str]:
 class _Reader:
     """Reads the files of one folder: first what others import, then the policies."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, without: Collection[str]) -> None:
         self._folder = folder
         self.policies: list[Policy] = []
         self.rules: list[Rule] = []
-        self.unread: list[str] = []
+        self.unread: list[PolicyProblem] = []
         self.documents: list[YamlDocument] = []
         self._exports: dict[tuple[str, str], tuple[YamlDocument, yaml.Node | None]] = {}
         self._derived: dict[str, dict[str, _DerivedRole]] = {}
-        try:
-            for path in policy_files(folder):
+        paths, problems = policy_files(folder)
+        self.unread += [problem for problem in problems if problem.file not in without]
+        for path in paths:
+            if str(path) not in without:
                 self._open(path)
-        except (OSError, PolicyFault) as error:
-            self.unread.append(f"{folder}: could not be read: {error}")
         for document in self.documents:
             self._safely(self._read_derived, document)
 
     def _open(self, path: Path) -> None:
         try:
             document = YamlDocument(path, str(path))
-        except (OSError, ValueError) as error:
-            self.unread.append(f"{path}: could not be read: {error}")
+        except NoYaml as error:
+            self.unread.append(PolicyProblem(str(path), f"could not be read: {error}", error.line, error.column))
+            return
+        except OSError as error:
+            self.unread.append(PolicyProblem(str(path), f"could not be read: {error.strerror}"))
             return
         root = fields(document.root)
         disabled = document.scalar(root.get("disabled"))
@@ -145,6 +150,9 @@ class _Reader:
             name = document.scalar(fields(root.get(kind)).get("name"))
             if name is not None:
                 self._exports[kind, name.value] = (document, fields(root[kind]).get("definitions"))
+
+    def _note(self, place: Place, said: str) -> None:
+        self.unread.append(PolicyProblem(place.file, f"could not be read: {said}", place.line, place.column))
 
     # --- names ---
 
@@ -174,7 +182,7 @@ class _Reader:
             return ()
         said = fields(node)
         if "match" not in said:
-            self.unread.append(f"{document.place(node)}: could not be read: a condition without `match`")
+            self._note(document.place(node), "a condition without `match`")
             return ()
         return (Condition(self._match(document, said["match"]), names),)
 
@@ -184,7 +192,7 @@ class _Reader:
                 return Match(kind, document.scalar(value))
             if kind in ("all", "any", "none"):
                 return Match(kind, None, tuple(self._match(document, each) for each in items(fields(value).get("of"))))
-        self.unread.append(f"{document.place(node)}: could not be read: expected expr, all, any or none")
+        self._note(document.place(node), "expected expr, all, any or none")
         return Match("all", None)
 
     # --- derived roles ---
@@ -216,7 +224,7 @@ class _Reader:
         try:
             read(document)
         except RecursionError:
-            self.unread.append(f"{document.name}: could not be read: too deep, or a part of itself")
+            self._note(document.place(document.root), "too deep, or a part of itself")
 
     def _read(self, document: YamlDocument) -> None:
         """Read the policy of one file, if it is one that has rules."""
@@ -224,9 +232,7 @@ class _Reader:
         kind = next((kind for kind in _KINDS if kind in root), None)
         if kind is None:
             if not root.keys() & {"derivedRoles", "exportVariables", "exportConstants"}:
-                self.unread.append(
-                    f"{document.place(document.root)}: could not be read: no kind of policy that is known"
-                )
+                self._note(document.place(document.root), "no kind of policy that is known")
             return
         body = fields(root[kind])
         policy = self._policy(document, kind, body)
@@ -253,9 +259,7 @@ class _Reader:
         return Policy(
             kind, said.get(about, ""), said.get("version", "default"), said.get("scope", ""),
             document.place(body.get(about, document.root)),
-            frozenset(
-                action for node in items(body.get("rules")) for action in document.texts(fields(node).get("actions"))
-            ),
+            _actions(document, body),
             resource, principal, said.get("scopePermissions", "") not in _OVERRIDES,
             frozenset(owner for owner in ("principal", "resource") if f"{owner}Schema" in schemas),
         )  # fmt: skip
@@ -300,10 +304,21 @@ class _Reader:
     ) -> None:  # fmt: skip
         effect = document.scalar(said.get("effect")) if said is not None else None
         if said is not None and (effect is None or effect.value not in _EFFECTS):
-            self.unread.append(f"{document.place(node)}: could not be read: a rule without a known effect")
+            self._note(document.place(node), "a rule without a known effect")
             return
         deny = effect is not None and _EFFECTS[effect.value]
         self.rules.append(Rule(policy, document.place(node), resource, actions, deny, roles, conditions, name))
+
+
+def _actions(document: YamlDocument, body: Mapping[str, yaml.Node]) -> dict[str, Place]:
+    """The actions of a policy's rules, each with its first place."""
+    found: dict[str, Place] = {}
+    for node in items(body.get("rules")):
+        for action in items(fields(node).get("actions")):
+            said = document.scalar(action)
+            if said is not None:
+                found.setdefault(said.value, said.start)
+    return found
 
 
 def _name(document: YamlDocument, said: Mapping[str, yaml.Node], otherwise: str) -> str:

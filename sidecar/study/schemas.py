@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import yaml
 
+from sidecar.pdp.policy_files import PolicyProblem
 from sidecar.study.yaml_nodes import YamlDocument, fields
 
 
@@ -23,7 +24,7 @@ NO_SCHEMA = Schema({}, frozenset())
 _PREFIX = "cerbos:///"
 
 
-def read_schema(folder: Path, document: YamlDocument, node: yaml.Node | None, unread: list[str]) -> Schema:
+def read_schema(folder: Path, document: YamlDocument, node: yaml.Node | None, unread: list[PolicyProblem]) -> Schema:
     """Read the schema that a policy names. One that is not held for all actions counts as none."""
     said = fields(node)
     reference = document.scalar(said.get("ref"))
@@ -35,7 +36,8 @@ def read_schema(folder: Path, document: YamlDocument, node: yaml.Node | None, un
         path = folder / "_schemas" / reference.value.removeprefix(_PREFIX)
         return _schema(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        unread.append(f"{reference.start}: could not be read: the schema {reference.value!r}: {error}")
+        message = f"could not be read: the schema {reference.value!r}: {error}"
+        unread.append(PolicyProblem(reference.start.file, message, reference.start.line, reference.start.column))
         return NO_SCHEMA
 
 

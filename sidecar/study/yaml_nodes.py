@@ -55,20 +55,35 @@ class Scalar(NamedTuple):
         return Place(self.start.file, self.start.line + lines, column)
 
 
+class NoYaml(ValueError):
+    """A file that is no YAML, or none with names at its top; with its place (1-based)."""
+
+    def __init__(self, message: str, line: int = 1, column: int = 1) -> None:
+        super().__init__(message)
+        self.line = line
+        self.column = column
+
+
 class YamlDocument:
-    """One YAML file. Raises ValueError if it is not YAML, OSError if it cannot be read."""
+    """One YAML file. Raises NoYaml if it is not YAML, OSError if it cannot be read."""
 
     def __init__(self, path: Path, name: str) -> None:
         self.name = name
-        self._text = path.read_text(encoding="utf-8-sig")
         try:
+            self._text = path.read_text(encoding="utf-8-sig")
             root = yaml.compose(self._text, Loader=yaml.SafeLoader)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            said = error.problem or error.context or "no YAML"
+            raise NoYaml(said, *((mark.line + 1, mark.column + 1) if mark else ())) from None
         except (yaml.YAMLError, ValueError, OverflowError) as error:
-            raise ValueError(" ".join(str(error).split())) from None
+            raise NoYaml(" ".join(str(error).split())) from None
         except RecursionError:
-            raise ValueError("nested too deeply") from None
+            raise NoYaml("nested too deeply") from None
+        if root is None:
+            raise NoYaml("found nothing in it, expected a mapping")
         if not isinstance(root, yaml.MappingNode):
-            raise ValueError("found no mapping")  # noqa: TRY004 - a user's file
+            raise NoYaml("found no mapping")
         self.root = root
 
     def place(self, node: yaml.Node) -> Place:

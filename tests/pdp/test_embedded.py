@@ -27,7 +27,7 @@ from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Refused
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.cerbos_version import ADVISED
-from sidecar.pdp.embedded import STOP_WITHIN, EmbeddedCerbos, compile_policies, find_binary
+from sidecar.pdp.embedded import STOP_WITHIN, EmbeddedCerbos, compile_policies, find_binary, problems_of
 from tests.fakes import environment, until
 from tests.stack import ROOT, binary
 
@@ -463,3 +463,16 @@ def test_a_folder_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
 def test_a_program_that_cannot_be_run_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         compile_policies(tmp_path / "nothing", write(tmp_path / "policies"))
+
+
+SCOPED = (
+    "apiVersion: api.cerbos.dev/v1\nresourcePolicy:\n  resource: doc\n  version: default\n  scope: a\n  rules: []\n"
+)
+
+
+def test_a_policy_without_one_above_it_is_told_with_the_place_of_its_scope(tmp_path: Path) -> None:
+    (tmp_path / "doc.yaml").write_text(SCOPED)
+    (told,) = problems_of(binary(), tmp_path)
+    assert told == (
+        f"{tmp_path}/doc.yaml:5:3: found resource.doc.vdefault/a, expected resource.doc.vdefault above it, too"
+    )

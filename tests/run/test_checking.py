@@ -101,7 +101,7 @@ def test_policies_are_held_against_the_routes(suspended: dict[str, str]) -> None
     ]  # fmt: skip
     assert found.warnings[0].endswith("[attribute-unsupplied]")
     assert found.warnings[1].endswith("[deny-for-role]")
-    assert found.notes == ["policies/contact.yaml:3:13: no route asks for 'export' of 'contact'"]
+    assert found.notes == ["policies/contact.yaml:9:18: no route asks for 'export' of 'contact'"]
 
 
 def test_the_claim_and_its_type_are_what_was_missing(suspended: dict[str, str], tmp_path: Path) -> None:
@@ -113,15 +113,101 @@ def test_the_claim_and_its_type_are_what_was_missing(suspended: dict[str, str], 
     assert [line.rpartition(" ")[2] for line in of_policies(suspended)] == ["[deny-for-role]"]
 
 
-def test_policies_that_do_not_compile_are_a_problem_and_not_held_against_the_routes(
+BROKEN = "apiVersion: api.cerbos.dev/v1\nresourcePolicy: {resource: other, version: default, rulez: []}\n"
+
+
+def test_policies_that_do_not_compile_are_a_problem_and_the_rest_is_held_against_the_routes(
     suspended: dict[str, str], tmp_path: Path
 ) -> None:
+    """Of a condition that does not compile it is not said, too, that it cannot be read."""
     (tmp_path / "policies" / "contact.yaml").write_text(
         POLICIES.replace("P.attr.suspended == true", "P.attr.suspended ==")
     )
     found = checking.findings(suspended, {})
-    assert len(found.problems) == 1
-    assert found.warnings == []
+    (problem,) = found.problems
+    assert problem.startswith("policies/contact.yaml:7:")
+    (warning,) = found.warnings
+    assert warning.startswith("policies/contact.yaml:8:7: ")
+    (tmp_path / "policies" / "contact.yaml").write_text(POLICIES)
+    (tmp_path / "policies" / "other.yaml").write_text(BROKEN)
+    (tmp_path / "routes.yaml").write_text(
+        ROUTES.replace("routes: [", "routes: [{path: /o, resource: other, actions: {GET: read}}, ")
+    )
+    found = checking.findings(suspended, {})
+    (problem,) = found.problems
+    assert problem.startswith('policies/other.yaml:2:53: unknown field "rulez"')
+    # nor that no policy names what one that cannot be understood may name
+    assert [line.rpartition(" ")[2] for line in found.warnings] == ["[attribute-unsupplied]", "[deny-for-role]"]
+    assert found.notes == ["policies/contact.yaml:9:18: no route asks for 'export' of 'contact'"]
+
+
+def test_all_that_is_wrong_with_policies_is_told_at_once(suspended: dict[str, str], tmp_path: Path) -> None:
+    """Cerbos compiles nothing where it cannot read one file, and what cannot be opened is none of its affair."""
+    folder = tmp_path / "policies"
+    (folder / "contact.yaml").write_text(POLICIES.replace("P.attr.suspended == true", "P.attr.suspended =="))
+    (folder / "other.yaml").write_text(BROKEN)
+    (folder / "link.yaml").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.json")
+    (folder / "_schemas").mkdir()
+    (folder / "_schemas/x.json").write_text("{\n")
+    (folder / "no.yaml").write_text("a: [\n")
+    found = checking.findings(suspended, {})
+    assert sorted(problem.partition(": ")[0] for problem in found.problems) == [
+        "policies/_schemas/x.json:2:1", "policies/contact.yaml:7:80", "policies/link.yaml", "policies/no.yaml:1:4",
+        "policies/other.yaml:2:53", "policies/pipe.json",
+    ]  # fmt: skip
+    assert [line.partition(": ")[0] for line in found.warnings] == ["policies/contact.yaml:8:7"]
+
+
+def test_candidate_policies_that_do_not_compile_are_held_against_the_routes(
+    suspended: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "next").mkdir()
+    (tmp_path / "next/contact.yaml").write_text(POLICIES)
+    (tmp_path / "next/other.yaml").write_text(BROKEN)
+    found = checking.findings({**suspended, "SIDECAR_CANDIDATE_POLICIES": "next"}, {})
+    assert [problem.partition(": ")[0] for problem in found.problems] == ["next/other.yaml:2:53"]
+    assert [line.partition(": ")[0] for line in found.warnings if line.startswith("next/")] == [
+        "next/contact.yaml:7:86", "next/contact.yaml:8:7"
+    ]  # fmt: skip
+
+
+ELSEWHERE = {"SIDECAR_CERBOS": "cerbos:3593", "SIDECAR_CERBOS_TLS": "plaintext"}
+
+
+def test_the_folder_of_a_cerbos_elsewhere_is_compiled_where_it_is_named(
+    suspended: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "policies" / "contact.yaml").write_text(
+        POLICIES.replace("P.attr.suspended == true", "P.attr.suspended ==")
+    )
+    unnamed = checking.findings({**suspended, **ELSEWHERE}, {})
+    assert (unnamed.checked, unnamed.problems, unnamed.warnings) == (["routes.yaml"], [], [])
+    assert unnamed.notes == [checking.EXTERNAL, checking.UNNAMED]
+    for more in ({"SIDECAR_POLICIES": "policies"}, {"SIDECAR_CERBOS_ADMIN": "a:b"}):
+        found = checking.findings({**suspended, **ELSEWHERE, **more}, {})
+        assert found.checked == ["routes.yaml", "policies"]
+        assert [problem.partition(": ")[0] for problem in found.problems] == ["policies/contact.yaml:7:80"]
+        assert [line.partition(": ")[0] for line in found.warnings] == ["policies/contact.yaml:8:7"]
+        assert checking.UNNAMED not in found.notes
+    missing = checking.findings({**suspended, **ELSEWHERE, "SIDECAR_POLICIES": "none"}, {})
+    assert missing.problems == []
+    assert [line for line in missing.warnings if line.startswith("SIDECAR_POLICIES: found no folder 'none'")]
+    monkeypatch.setenv("PATH", "/nowhere")
+    without = {name: value for name, value in suspended.items() if name != "SIDECAR_CERBOS_BINARY"}
+    read = checking.findings({**without, **ELSEWHERE, "SIDECAR_POLICIES": "policies"}, {})
+    assert read.problems == []
+    assert any(
+        note.startswith("policies: not compiled, only read: SIDECAR_CERBOS_BINARY: found neither")
+        for note in read.notes
+    )
+
+
+def test_the_folder_is_looked_at_where_cerbos_cannot_be_read(suspended: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "policies" / "other.yaml").write_text(BROKEN)
+    found = checking.findings({**suspended, "SIDECAR_CERBOS": "nowhere", "SIDECAR_POLICIES": "policies"}, {})
+    assert [problem.partition(": ")[0] for problem in found.problems] == ["SIDECAR_CERBOS", "policies/other.yaml:2:53"]
+    assert checking.EXTERNAL not in found.notes
 
 
 @pytest.mark.parametrize(
@@ -166,7 +252,7 @@ def test_a_cerbos_elsewhere_is_told_what_to_set(tmp_path: Path) -> None:
         "SIDECAR_CERBOS_TLS": "plaintext",
     }
     found = checking.findings(environ, {})
-    assert (found.problems, found.notes) == ([], [checking.EXTERNAL])
+    assert (found.problems, found.notes) == ([], [checking.EXTERNAL, checking.UNNAMED])
 
 
 @pytest.mark.parametrize("strict", ["on", "off"])

@@ -12,6 +12,7 @@ import pytest
 
 from sidecar.config.routes.file import RoutesFile, read_routes
 from sidecar.pdp.embedded import compile_policies
+from sidecar.pdp.policy_files import PolicyProblem
 from sidecar.study import lint, reach
 from sidecar.study.policies import parse_policies
 from tests.stack import binary
@@ -285,10 +286,33 @@ def test_what_no_route_asks_is_noted(tmp_path: Path) -> None:
     )  # fmt: skip
     said = [line.replace(f"{folder}/", "") for line in lint.notes(routes(), parse_policies(folder))]
     assert said == [
-        "0.yaml:2:30: no route asks for 'export', 'raed*' of 'doc'",
+        "0.yaml:2:90: no route asks for 'export' of 'doc'",
+        "0.yaml:2:100: no route asks for 'raed*' of 'doc'",
         "1.yaml:2:30: no route asks about the kind 'dok'",
         "2.yaml:2:30: no route asks for version 'next', only for 'default'",
     ]
+
+
+def test_of_a_file_with_a_problem_only_the_rest_is_told(tmp_path: Path) -> None:
+    """What no policy names is not known while one of them cannot be understood."""
+    rules = [rule(actions=["*"], match="R.attr.a =="), rule("DENY", actions=["x"], roles=["user"])]
+    folder = tmp_path / "p"
+    folder.mkdir()
+    # not by `write`: Cerbos does not compile it
+    (folder / "0.yaml").write_text(policy([*rules, rule(actions=["{a,b}"])]))
+
+    def told(*problems: PolicyProblem) -> list[str]:
+        return [line.rpartition(" ")[2] for line in lint.warnings(routes(), parse_policies(folder), told=problems)]
+
+    file = str(folder / "0.yaml")
+    rest = [line for line in told() if line != "[expression-unread]"]
+    assert "[expression-unread]" in told()
+    assert told(PolicyProblem(file, "invalid expression", 1, 1)) == rest
+    unnamed = policy([rule()], kind="other")
+    other = write(tmp_path / "q", unnamed)
+    assert any("question-unknown" in line for line in lint.warnings(routes(), parse_policies(other)))
+    opaque = [PolicyProblem(f"{other}/x.yaml", "no YAML", 1, 1, opaque=True)]
+    assert not any("question-unknown" in line for line in lint.warnings(routes(), parse_policies(other), told=opaque))
 
 
 def test_what_could_not_be_read_is_among_the_warnings(tmp_path: Path) -> None:
@@ -296,7 +320,7 @@ def test_what_could_not_be_read_is_among_the_warnings(tmp_path: Path) -> None:
     (tmp_path / "y.yaml").write_text(policy([rule(actions=["*"], match="R.attr.a ==")]))
     lines = lint.warnings(routes(), parse_policies(tmp_path))
     assert [line.rpartition("/")[2] for line in lines] == [
-        "x.yaml: could not be read: found no mapping",
+        "x.yaml:1:1: could not be read: found no mapping",
         "y.yaml:2:162: could not be read: column 12: found 'the end', expected a name [expression-unread]",
     ]
 

@@ -21,7 +21,7 @@ def test_a_schema_says_types_and_what_is_required(tmp_path: Path) -> None:
     (only,) = policies.policies
     assert only.resource_schema == ({"a": "integer"}, frozenset({"a"}))
     assert only.principal_schema == ({}, frozenset())
-    assert ["list.json" in line for line in policies.unread] == [True]
+    assert ["list.json" in str(problem) for problem in policies.unread] == [True]
 
 
 def test_a_schema_that_some_actions_ignore_counts_as_none(tmp_path: Path) -> None:
