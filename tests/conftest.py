@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import certifi
 import pytest
+import yaml
 from hypothesis import HealthCheck, settings
 
 from sidecar.demo import cognito as local_cognito
@@ -106,7 +108,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def shared_by_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What all tests of a process share, whichever comes first."""
-    with one_root(tmp_path_factory), one_answer_of_cerbos(tmp_path_factory), forked_demo():
+    with one_root(tmp_path_factory), one_answer_of_cerbos(tmp_path_factory), forked_demo(), one_parse():
         _SHARES.add(os.getpid())
         yield
         _SHARES.clear()
@@ -132,6 +134,14 @@ def forked_demo() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local_cognito, "Process", forked.Forked)
         patch.setattr(hosted_ui, "Process", forked.Forked)
+        yield
+
+
+@contextmanager
+def one_parse() -> Iterator[None]:
+    """Parse the same YAML once, as a hundred tests read the same routes and policies. Whoever reads its nodes changes none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yaml, "compose", functools.lru_cache(256)(yaml.compose))
         yield
 
 
