@@ -22,7 +22,7 @@ from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Destination, Facts, Forward, Preflight, Refuse
 from sidecar.lookups.asking import Lookups
 from sidecar.net.app_reader import AppReader
-from sidecar.net.connection import Body, Response
+from sidecar.net.connection import RequestBody, Response
 from sidecar.net.fetch import Fetch
 from sidecar.net.pool import Origin, Pool
 from sidecar.net.upstream import Handshake, Upstream
@@ -33,7 +33,7 @@ async def no_body(limit: int, show: object, viewer: object) -> None:
 
 
 async def handle(
-    gate: Gate, upstream: Upstream, raw: Raw, body: Body, reader: AppReader, question: AppQuestion
+    gate: Gate, upstream: Upstream, raw: Raw, body: RequestBody, reader: AppReader, question: AppQuestion
 ) -> None:
 """
 RIGHT = """
