@@ -268,12 +268,12 @@ async def test_a_question_without_a_connection_is_busy(world: World) -> None:
 async def test_one_principal_has_half_of_the_connections(world: World) -> None:
     async with world.asking(most=2) as asking:
         slow = [
-            asyncio.ensure_future(asking.source.ask(_call(asking.lookup(world.slow, timeout=2.0), "mallory"), 0.5))
+            asyncio.ensure_future(asking.source.ask(_call(asking.lookup(world.slow, timeout=2.0), "mallory"), 2.0))
             for _ in range(12)
         ]
         await until(world.running, 1)
         for _ in range(3):
-            assert await asking.source.ask(_call(asking.lookup(BY_ID, timeout=2.0), "alice"), 0.5)
+            assert await asking.source.ask(_call(asking.lookup(BY_ID, timeout=2.0), "alice"), 2.0)
         # the others of mallory's may have waited too long for one by now
         assert not any(each.done() and _reason(each.exception()) is Reason.DATABASE_TIMEOUT for each in slow)
         told = await asyncio.gather(*slow, return_exceptions=True)
