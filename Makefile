@@ -74,7 +74,7 @@ test coverage: export DEPLOY := $(DEPLOY)
 
 # no process, no container, no count of lines; of the properties fewer tries, and nothing that takes seconds
 check: lint
-	@$(BIN)/pytest -q --forks 2 -p tests.pure --hypothesis-profile few $(ARGS)
+	@$(BIN)/pytest -q --forks $(WORKERS) -p tests.pure --hypothesis-profile few $(ARGS)
 
 # some at once, each file in one process; what measures time or memory runs alone after them
 RUN = $(BIN)/pytest --forks $(WORKERS)
