@@ -191,10 +191,14 @@ def _below(
         name, path = prefix + entry.name, Path(entry.path)
         if entry.name.startswith("."):
             continue
-        fault = _fault_of(entry, prefix, above, follow)
+        try:
+            fault, is_folder = _fault_of(entry, prefix, above, follow), entry.is_dir()
+        except OSError as error:
+            problems.append(_unreadable(error, path))
+            continue
         if fault:
             problems.append(PolicyProblem(str(path), fault, opaque=True))
-        elif entry.is_dir():
+        elif is_folder:
             yield from _below(path, name + "/", (*above, os.path.realpath(path)), follow, problems)
         elif _may_be_read(entry, prefix):
             yield name, path

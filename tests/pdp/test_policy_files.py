@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -151,6 +152,20 @@ def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path: Path) -> None
 def test_a_folder_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(PolicyFault, match="No such file"):
         read_policies(tmp_path / "nowhere")
+
+
+def test_a_file_system_that_fails_is_a_fault_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.yaml").write_text("a")
+    (tmp_path / "link").symlink_to(tmp_path / "a.yaml")
+
+    def fail(path: str) -> bool:
+        raise OSError(errno.EIO, "Input/output error", path)
+
+    monkeypatch.setattr(os.path, "exists", fail)
+    assert stamp_of(tmp_path) == frozenset()
+    with pytest.raises(PolicyFault) as caught:
+        read_policies(tmp_path)
+    assert caught.value.problems == [f"{tmp_path}/link: cannot be read: Input/output error"]
 
 
 def test_a_snapshot_is_changed_at_once_and_keeps_one_before(tmp_path: Path) -> None:
