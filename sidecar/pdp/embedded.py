@@ -114,14 +114,20 @@ def problems_of(
 def compile_snapshot(
     binary: Path, folder: Path, policies: PolicySnapshot, without: Collection[str] = ()
 ) -> list[PolicyProblem]:  # fmt: skip
-    """Compile what was read of a folder, but for the files `without`, named as in problems. Raises OSError."""
-    files = {name: content for name, content in policies.files.items() if str(folder / name) not in without}
+    """Compile what was read of a folder, but for the files `without`, named as in problems; a schema among them takes
+    anything, so that Cerbos finds it. Raises OSError."""
+    files = {
+        name: content if str(folder / name) not in without else _ANY
+        for name, content in policies.files.items()
+        if str(folder / name) not in without or name.startswith(_SCHEMAS)
+    }
     with tempfile.TemporaryDirectory(prefix="sidecar-policies-") as copy:
         # `cerbos compile` follows no links to folders
         write_files(Path(copy), files)
         return _compile(binary, Path(copy), folder)
 
 
+_SCHEMAS, _ANY = "_schemas/", b"{}"
 _NO_PARENT = "missing_scope_details"
 _STRUCTURE = ("load_failures", "duplicate_defs", "missing_imports", _NO_PARENT)
 """Lists of Cerbos' report: where one of them has something, no expression was compiled."""
@@ -138,7 +144,10 @@ def all_problems_of(
     out = set(without)
     while True:
         told = compile_snapshot(binary, folder, policies, out)
-        found += [problem for problem in told if problem not in found and not (out and problem.kind in _CONSEQUENCES)]
+        partly = any(not file.startswith(str(folder / _SCHEMAS)) for file in out)
+        found += [
+            problem for problem in told if problem not in found and not (partly and problem.kind in _CONSEQUENCES)
+        ]
         more = {problem.file for problem in told if problem.kind in _STRUCTURE} - out - {str(folder)}
         if not more:
             return found

@@ -74,8 +74,9 @@ class Reload:
             try:
                 # in a thread: a large file takes longer to read than requests may wait
                 routes = await asyncio.to_thread(load_routes, settings, self._deciding.environ)
+                # alone: nothing that a draft names is imported
+                require_in_force(settings, routes)
                 errors = Errors()
-                errors.tried(require_in_force, settings, routes)
                 errors.tried(require_callback, settings, routes)
                 await asyncio.to_thread(errors.tried, require_sources, settings, routes)
                 trust = errors.tried(load_trust, settings, routes)

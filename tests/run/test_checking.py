@@ -159,6 +159,22 @@ def test_all_that_is_wrong_with_policies_is_told_at_once(suspended: dict[str, st
     assert [line.partition(": ")[0] for line in found.warnings] == ["policies/contact.yaml:8:7"]
 
 
+def test_a_schema_that_is_no_json_hides_nothing_and_is_told_once(suspended: dict[str, str], tmp_path: Path) -> None:
+    folder = tmp_path / "policies"
+    (folder / "_schemas").mkdir()
+    (folder / "_schemas/x.json").write_text("{\n")
+    rest = "schemas: {resourceSchema: {ref: 'cerbos:///x.json'}}, importDerivedRoles: [nosuch], rules: []"
+    (folder / "b.yaml").write_text(
+        f"apiVersion: api.cerbos.dev/v1\nresourcePolicy: {{resource: b, version: default, {rest}}}\n"
+    )
+    found = checking.findings(suspended, {})
+    (schema,) = [problem for problem in found.problems if "x.json" in problem]
+    assert schema.startswith("policies/_schemas/x.json:2:1: no JSON")
+    (other,) = [problem for problem in found.problems if problem != schema]
+    assert other.startswith("policies/b.yaml:")
+    assert "nosuch" in other
+
+
 def test_candidate_policies_that_do_not_compile_are_held_against_the_routes(
     suspended: dict[str, str], tmp_path: Path
 ) -> None:
