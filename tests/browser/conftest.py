@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -30,16 +32,26 @@ routes:
 """
 
 
+def deaf(chromium: str, folder: Path) -> Path:
+    """A program in `folder` that starts this Chromium without a netlink socket: see tests/browser/without_netlink.py."""
+    program = folder / "chromium"
+    command = shlex.join([sys.executable, str(Path(__file__).with_name("without_netlink.py")), chromium])
+    program.write_text(f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    return program
+
+
 @pytest.fixture(scope="package")
-def chromium() -> Iterator[Browser]:
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """One browser for the tests of this folder; each test has a context of its own, with its own cookies.
 
     It must be closed before tests of another folder run: while it is open, its event loop is this thread's.
     """
     if CHROMIUM is None:
         pytest.skip("chromium is not installed")
+    program = deaf(CHROMIUM, tmp_path_factory.mktemp("chromium"))
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
         yield browser
         browser.close()
 
