@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import yaml
 
 from sidecar.config.suggest import did_you_mean
+from sidecar.config.yaml_text import NoYaml, compose
 
 
 class Problem(NamedTuple):
@@ -428,19 +429,12 @@ def read_document(
     is what a person who has an empty file is told to write."""
     reader = Reader(file)
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = compose(text)
         if node is not None:
             return shape.read(node, "", reader), reader
         reader.fault(Mark(1, 1, ""), f"found an empty file, expected at least {least}")
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        reader.fault(Mark(line, column, ""), f"not YAML: {error.problem or error.context}")
-    except yaml.YAMLError as error:
-        reader.fault(Mark(1, 1, ""), f"not YAML: {error}")
+    except NoYaml as error:
+        reader.fault(Mark(error.line, error.column, ""), f"not YAML: {error}")
     except RecursionError:
         reader.fault(Mark(1, 1, ""), "not YAML that can be read: nested too deeply")
-    except (ValueError, OverflowError) as error:
-        # of the parser: an escape beyond Unicode, a version of many digits
-        reader.fault(Mark(1, 1, ""), f"not YAML: {error}")
     return None, reader

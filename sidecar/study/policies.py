@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 import yaml
 
+from sidecar.config.yaml_text import NoYaml
 from sidecar.pdp.policy_files import PolicyProblem, policy_files
 from sidecar.study.schemas import NO_SCHEMA, Schema, read_schema
-from sidecar.study.yaml_nodes import NoYaml, Place, Scalar, YamlDocument, entries, fields, items
+from sidecar.study.yaml_nodes import Place, Scalar, YamlDocument, entries, fields, items
 
 ACCEPTS = "sidecar-check-accepts"
 """An annotation of a policy's `metadata`: names of warnings, with commas between, that are not told of its file."""

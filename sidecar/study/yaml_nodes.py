@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import yaml
 
+from sidecar.config.yaml_text import NoYaml, compose
+
 
 class Place(NamedTuple):
     """A place in a file, 1-based."""
@@ -55,15 +57,6 @@ class Scalar(NamedTuple):
         return Place(self.start.file, self.start.line + lines, column)
 
 
-class NoYaml(ValueError):
-    """A file that is no YAML, or none with names at its top; with its place (1-based)."""
-
-    def __init__(self, message: str, line: int = 1, column: int = 1) -> None:
-        super().__init__(message)
-        self.line = line
-        self.column = column
-
-
 class YamlDocument:
     """One YAML file. Raises NoYaml if it is not YAML, OSError if it cannot be read."""
 
@@ -71,15 +64,11 @@ class YamlDocument:
         self.name = name
         try:
             self._text = path.read_text(encoding="utf-8-sig")
-            root = yaml.compose(self._text, Loader=yaml.SafeLoader)
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            said = error.problem or error.context or "no YAML"
-            raise NoYaml(said, *((mark.line + 1, mark.column + 1) if mark else ())) from None
-        except (yaml.YAMLError, ValueError, OverflowError) as error:
-            raise NoYaml(" ".join(str(error).split())) from None
-        except RecursionError:
-            raise NoYaml("nested too deeply") from None
+        except UnicodeDecodeError as error:
+            before = error.object[: error.start].decode("utf-8-sig")
+            said = f"found the byte 0x{error.object[error.start]:02X}, expected UTF-8"
+            raise NoYaml(said, before.count("\n") + 1, len(before) - before.rfind("\n")) from None
+        root = compose(self._text)
         if root is None:
             raise NoYaml("found nothing in it, expected a mapping")
         if not isinstance(root, yaml.MappingNode):

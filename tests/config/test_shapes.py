@@ -84,6 +84,17 @@ def test_what_is_not_yaml_is_a_problem_and_no_exception(text: str) -> None:
     assert "not YAML" in problem
 
 
+def test_what_is_not_yaml_is_told_in_a_whole_sentence() -> None:
+    assert faults("name: a\n---\nname: b\n") == [
+        "f.yaml:2:1: not YAML: expected a single document in the stream, but found another document"
+    ]
+
+
+def test_a_number_of_many_digits_is_a_problem_and_no_exception() -> None:
+    (problem,) = faults("name: a\ncount: " + "1" * 5000)
+    assert problem.startswith("f.yaml:2:8: count: found a number ")
+
+
 def test_a_list_may_have_a_least_length() -> None:
     _, reader = read_document("[]", "f.yaml", ListOf(Text(), 1))
     assert [problem.message for problem in reader.problems] == ["found 0 items, expected at least 1"]

@@ -36,7 +36,7 @@ cases:
 CASE = "cases: [{name: a, request: GET /, expect: allowed%s}]"
 BAD = [
     ("", "f:1:1: found an empty file, expected at least `cases`"),
-    ("cases: [", "f:1:9: not YAML: expected the node content, but found '<stream end>'"),
+    ("cases: [", "f:1:9: not YAML: expected the node content, but found '<stream end>' while parsing a flow node"),
     ("cases: {}", "f:1:8: cases: found a mapping, expected a list"),
     ("cases: []", "f:1:8: cases: found 0 items, expected at least 1"),
     ("users: {}", "f:1:1: found no 'cases', expected it: the cases"),

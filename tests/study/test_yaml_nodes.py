@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.config.yaml_text import NoYaml
 from sidecar.study.yaml_nodes import Place, Scalar, YamlDocument, entries, fields, items
 
 
@@ -73,3 +74,13 @@ def test_a_mark_of_the_byte_order_is_none_of_the_text(tmp_path: Path) -> None:
 def test_what_is_no_yaml_is_one_kind_of_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the parser's words
         document(tmp_path, text)
+
+
+def test_what_is_no_yaml_has_a_whole_sentence_and_a_place(tmp_path: Path) -> None:
+    with pytest.raises(NoYaml, match=r"^expected a single document in the stream, but found another document$") as two:
+        document(tmp_path, "a: 1\n---\nb: 2\n")
+    assert (two.value.line, two.value.column) == (2, 1)
+    (tmp_path / "latin.yaml").write_bytes("a: 1\n# é\n".encode("latin-1"))
+    with pytest.raises(NoYaml, match=r"^found the byte 0xE9, expected UTF-8$") as bytes_:
+        YamlDocument(tmp_path / "latin.yaml", "latin.yaml")
+    assert (bytes_.value.line, bytes_.value.column) == (2, 3)
