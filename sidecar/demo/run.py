@@ -89,16 +89,17 @@ def run_demo(
     `project` is a checkout: it has routes.yaml, policies/ and node_modules/.
     """
     fault = ""
-    with _stop_signals(), contextlib.ExitStack() as stack:
+    with _stop_signals() as stopping, contextlib.ExitStack() as stack:
         try:
             _check(project, ports)
             clean = {name: value for name, value in environ.items() if not name.startswith(_FOREIGN)}
             cerbos = _cerbos_binary(project / "node_modules")
             if adopt:
+                stopping.check()
                 Walk(project, WalkPorts(*ports[:4]), clean, cerbos, out, stack).walk()
                 return 0
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sidecar-demo-")))
-            _Stage(project, ports, folder, clean, cerbos, out, stack).play()
+            _Stage(project, ports, folder, clean, cerbos, out, stack, stopping).play()
         except KeyboardInterrupt:
             print("\nStopping ...", file=out, flush=True)
         except DemoError as error:
@@ -110,21 +111,35 @@ def run_demo(
     return 1 if fault else 0
 
 
+class _Stopping:
+    """Handler of the stop signals: the first one is a KeyboardInterrupt, and is remembered should that get lost, as an
+    exception in a finalizer does."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def __call__(self, *_: object) -> NoReturn:
+        # before anything else: two in a row come before what catches the first one runs
+        _ignore_stop_signals()
+        self._asked = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt where a stop signal came."""
+        if self._asked:
+            raise KeyboardInterrupt
+
+
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[None]:
+def _stop_signals() -> Iterator[_Stopping]:
     """Inside, the first stop signal is a KeyboardInterrupt, also where a shell without job control had ignored it."""
-    before = {number: signal.signal(number, _stop) for number in _STOP_SIGNALS}
+    stopping = _Stopping()
+    before = {number: signal.signal(number, stopping) for number in _STOP_SIGNALS}
     try:
-        yield
+        yield stopping
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _stop(*_: object) -> NoReturn:
-    # before anything else: two in a row come before what catches the first one runs
-    _ignore_stop_signals()
-    raise KeyboardInterrupt
 
 
 def _ignore_stop_signals() -> None:
@@ -162,6 +177,7 @@ class _Stage:
     cerbos: Path
     out: TextIO
     stack: contextlib.ExitStack
+    stopping: _Stopping
 
     def play(self) -> NoReturn:
         """Start everything, show the tour, watch. Ends by KeyboardInterrupt or DemoError only."""
@@ -184,12 +200,14 @@ class _Stage:
         self._say(f"\n{show(USERS, tour, self._url)}")
         self._say("Each decision is a line below. Press Ctrl-C to stop.")
         while True:
+            self.stopping.check()
             for process in (cognito.process, login.process, app, sidecar):
                 process.check()
             time.sleep(_WATCH_SECONDS)
 
     def _start(self, what: str, port: int, start: Callable[[], _Started]) -> _Started:
         """Start one part and say so, in one line."""
+        self.stopping.check()
         print(f"{what:<26}", end="", file=self.out, flush=True)
         began = time.monotonic()
         started = self.stack.enter_context(start())

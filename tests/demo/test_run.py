@@ -6,9 +6,10 @@ import io
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -115,3 +116,26 @@ def test_a_second_ctrl_c_right_after_the_first_does_not_cut_the_end_short(checko
     out, err = Out(), io.StringIO()
     assert run_demo(checkout, ports, Interrupts(), out, err) == 0
     assert (out.getvalue(), err.getvalue()) == ("\nStopping ...\n", "")
+
+
+def test_a_ctrl_c_whose_exception_gets_lost_stops_the_demo_all_the_same(
+    checkout: Path, ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python raises nothing out of a finalizer, and the signals after the first one are ignored."""
+    lost: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: lost.append(told.exc_type))
+
+    class Finalized:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    class Interrupts(dict[str, str]):
+        """The variables; while they are read, something is finalized."""
+
+        def items(self) -> Any:
+            Finalized()
+            return super().items()
+
+    out, err = io.StringIO(), io.StringIO()
+    assert run_demo(checkout, ports, Interrupts(), out, err) == 0
+    assert (lost, out.getvalue(), err.getvalue()) == ([KeyboardInterrupt], "\nStopping ...\n", "")
