@@ -201,7 +201,8 @@ def _lint(read: Understood, routes: RoutesFile, policies: _Policies, found: Find
     if whole:
         found.notes.extend(lint.notes(routes, parsed))
     in_force = policies.folder == Path(read.settings.policies)
-    if in_force and whole and not opaque and read.sure("SIDECAR_QUESTION_LOG_ATTRIBUTES"):
+    understood = not opaque and not parsed.partial
+    if in_force and whole and understood and read.sure("SIDECAR_QUESTION_LOG_ATTRIBUTES"):
         found.warnings.extend(_unrecorded(read.settings, lint.attributes_read(routes, parsed)))
 
 
@@ -307,7 +308,8 @@ def _compiled(
     except policy_files.PolicyFault as fault:
         problems, policies = list(fault.found), fault.rest
     except policy_files.Changing:
-        problems = [PolicyProblem(str(folder), "it changes while it is read, expected it to stay as it is")]
+        said = "it changes while it is read, expected it to stay as it is"
+        problems = [PolicyProblem(str(folder), said, opaque=True)]
     if program is not None and policies is not None and policies.names:
         out = {problem.file for problem in problems}
         compiled = errors.tried(_all_problems_of, program, folder, policies, out)

@@ -45,20 +45,21 @@ class Warn(NamedTuple):
 def warnings(
     routes: RoutesFile, policies: Policies, file: str = "routes.yaml", told: Collection[PolicyProblem] = ()
 ) -> list[str]:
-    """Everything that may be wrong with policies for these routes, which are in `file`, in the order of the files. Of
-    a file of which a problem is `told` already it is not said that it cannot be read, and while one is opaque, it is
-    not known what no policy names."""
+    """Everything that may be wrong with policies for these routes, which are in `file`, in the order of the files. What
+    could not be read is left out where a problem at that line is `told` already. While it is not known what a file
+    says, neither is what no policy names."""
     of_policies = [*_of_denials(policies), *_of_globs(policies)]
-    known = {problem.file for problem in told}
-    unnamed = () if any(problem.opaque for problem in told) else _of_questions(routes, policies, file)
+    known = {(problem.file, problem.line) for problem in told}
+    partial = policies.partial or any(problem.opaque for problem in told)
+    unnamed = () if partial else _of_questions(routes, policies, file)
     found = [
         warn
         for warn in (*_of_attributes(routes, policies), *of_policies, *unnamed)
-        if warn.name != "expression-unread" or warn.place is None or warn.place.file not in known
+        if warn.name != "expression-unread" or warn.place is None or warn.place[:2] not in known
     ]
     found.sort(key=lambda warn: (warn.place is None, warn.place or (), warn.name))
-    unread = [str(problem) for problem in policies.unread if problem.file not in known]
-    return [*unread, *dict.fromkeys(map(str, _once(found)))]
+    unread = [str(problem) for problem in policies.unread if (problem.file, problem.line) not in known]
+    return [*dict.fromkeys([*unread, *map(str, _once(found))])]
 
 
 def _once(found: list[Warn]) -> Iterator[Warn]:

@@ -16,7 +16,7 @@ import yaml
 from sidecar.config.yaml_text import NoYaml
 from sidecar.pdp.policy_files import PolicyProblem, policy_files
 from sidecar.study.schemas import NO_SCHEMA, Schema, read_schema
-from sidecar.study.yaml_nodes import Place, Scalar, YamlDocument, entries, fields, items
+from sidecar.study.yaml_nodes import NothingInIt, Place, Scalar, YamlDocument, entries, fields, items
 
 ACCEPTS = "sidecar-check-accepts"
 """An annotation of a policy's `metadata`: names of warnings, with commas between, that are not told of its file."""
@@ -89,6 +89,11 @@ class Policies(NamedTuple):
     unread: list[PolicyProblem]
     accepts: Mapping[str, frozenset[str]]
 
+    @property
+    def partial(self) -> bool:
+        """True while it is not known what one of the files says."""
+        return any(problem.opaque for problem in self.unread)
+
 
 class _DerivedRole(NamedTuple):
     roles: frozenset[str]
@@ -137,10 +142,12 @@ class _Reader:
         try:
             document = YamlDocument(path, str(path))
         except NoYaml as error:
-            self.unread.append(PolicyProblem(str(path), f"could not be read: {error}", error.line, error.column))
+            opaque = not isinstance(error, NothingInIt)
+            said = f"could not be read: {error}"
+            self.unread.append(PolicyProblem(str(path), said, error.line, error.column, opaque=opaque))
             return
         except OSError as error:
-            self.unread.append(PolicyProblem(str(path), f"could not be read: {error.strerror}"))
+            self.unread.append(PolicyProblem(str(path), f"could not be read: {error.strerror}", opaque=True))
             return
         root = fields(document.root)
         disabled = document.scalar(root.get("disabled"))
@@ -153,7 +160,10 @@ class _Reader:
                 self._exports[kind, name.value] = (document, fields(root[kind]).get("definitions"))
 
     def _note(self, place: Place, said: str) -> None:
-        self.unread.append(PolicyProblem(place.file, f"could not be read: {said}", place.line, place.column))
+        # Cerbos takes nothing of such a file
+        self.unread.append(
+            PolicyProblem(place.file, f"could not be read: {said}", place.line, place.column, opaque=True)
+        )
 
     # --- names ---
 

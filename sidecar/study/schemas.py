@@ -30,13 +30,18 @@ def read_schema(folder: Path, document: YamlDocument, node: yaml.Node | None, un
     reference = document.scalar(said.get("ref"))
     if reference is None or "ignoreWhen" in said:
         return NO_SCHEMA
+    path = folder / "_schemas" / reference.value.removeprefix(_PREFIX)
     try:
         if not reference.value.startswith(_PREFIX):
             raise ValueError(f"expected {_PREFIX}...")  # noqa: TRY301 - told with the others
-        path = folder / "_schemas" / reference.value.removeprefix(_PREFIX)
         return _schema(json.loads(path.read_text(encoding="utf-8")))
+    except json.JSONDecodeError as error:
+        # at its own place, where it is told of the folder, too
+        unread.append(PolicyProblem(str(path), f"could not be read: {error.msg}", error.lineno, error.colno))
+        return NO_SCHEMA
     except (OSError, ValueError) as error:
-        message = f"could not be read: the schema {reference.value!r}: {error}"
+        why = error.strerror if isinstance(error, OSError) else error
+        message = f"could not be read: the schema {reference.value!r}: {why}"
         unread.append(PolicyProblem(reference.start.file, message, reference.start.line, reference.start.column))
         return NO_SCHEMA
 

@@ -57,6 +57,10 @@ class Scalar(NamedTuple):
         return Place(self.start.file, self.start.line + lines, column)
 
 
+class NothingInIt(NoYaml):
+    """A file without anything but blanks and comments, which Cerbos passes over."""
+
+
 class YamlDocument:
     """One YAML file. Raises NoYaml if it is not YAML, OSError if it cannot be read."""
 
@@ -70,7 +74,7 @@ class YamlDocument:
             raise NoYaml(said, before.count("\n") + 1, len(before) - before.rfind("\n")) from None
         root = compose(self._text)
         if root is None:
-            raise NoYaml("found nothing in it, expected a mapping")
+            raise NothingInIt("found nothing in it, expected a mapping")
         if not isinstance(root, yaml.MappingNode):
             raise NoYaml("found no mapping")
         self.root = root

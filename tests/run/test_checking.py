@@ -23,7 +23,7 @@ from sidecar.config.routes.file import read_routes
 from sidecar.config.setting_table import SETTINGS
 from sidecar.config.settings import understand
 from sidecar.demo.processes import Process
-from sidecar.pdp import cerbos_version
+from sidecar.pdp import cerbos_version, policy_files
 from sidecar.run import checking, route_file, workers
 from sidecar.run.checking import Findings
 from sidecar.run.errors import StartError
@@ -224,6 +224,91 @@ def test_the_folder_is_looked_at_where_cerbos_cannot_be_read(suspended: dict[str
     found = checking.findings({**suspended, "SIDECAR_CERBOS": "nowhere", "SIDECAR_POLICIES": "policies"}, {})
     assert [problem.partition(": ")[0] for problem in found.problems] == ["SIDECAR_CERBOS", "policies/other.yaml:2:53"]
     assert checking.EXTERNAL not in found.notes
+
+
+ASKED = ROUTES.replace("routes: [", "routes: [{path: /o, resource: other, actions: {GET: read}}, ")
+"""Routes of which one asks about what no policy names."""
+
+
+def names_of_warnings(found: Findings) -> list[str]:
+    return [line.rpartition(" ")[2] for line in found.warnings if line.endswith("]")]
+
+
+@pytest.mark.parametrize("unread", ["no YAML", "no policy", "a link to nothing", "a folder that cannot be read"])
+def test_what_no_policy_names_is_not_told_beside_a_file_that_nothing_compiles_and_we_cannot_read(
+    suspended: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unread: str
+) -> None:
+    """Nor what the question log lacks, since such a file may read any attribute."""
+    (tmp_path / "routes.yaml").write_text(ASKED + "principal: {attributes: {suspended: suspended}}\n")
+    monkeypatch.setenv("PATH", "/nowhere")
+    log = {"SIDECAR_QUESTION_LOG": "questions.jsonl", "SIDECAR_QUESTION_LOG_ATTRIBUTES": "owner"}
+    environ = {**suspended, **ELSEWHERE, **log, "SIDECAR_POLICIES": "policies"}
+    del environ["SIDECAR_CERBOS_BINARY"]
+    least = checking.findings(environ, {})
+    assert least.problems == []
+    assert names_of_warnings(least) == ["[attribute-untyped]", "[deny-for-role]", "[question-unknown]"]
+    assert any(line.startswith("SIDECAR_QUESTION_LOG_ATTRIBUTES: ") for line in least.warnings)
+    match unread:
+        case "no YAML":
+            (tmp_path / "policies/other.yaml").write_text("a: [\n")
+        case "no policy":
+            (tmp_path / "policies/other.yaml").write_text("apiVersion: api.cerbos.dev/v1\nnewPolicy: {}\n")
+        case "a link to nothing":
+            (tmp_path / "policies/other.yaml").symlink_to("nowhere")
+        case _:
+            (tmp_path / "policies/other").symlink_to(".")
+    found = checking.findings(environ, {})
+    assert names_of_warnings(found) == ["[attribute-untyped]", "[deny-for-role]"]
+    assert not any(line.startswith("SIDECAR_QUESTION_LOG_ATTRIBUTES: ") for line in found.warnings)
+    assert [line for line in (*found.problems, *found.warnings) if line.startswith("policies/other")]
+    assert found.notes == least.notes
+
+
+def test_a_file_that_cerbos_reads_and_we_cannot_read_may_name_what_is_asked(
+    suspended: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "routes.yaml").write_text(ASKED)
+    assert names_of_warnings(checking.findings(suspended, {}))[-1] == "[question-unknown]"
+    other = POLICIES.replace("resource: contact", "resource: other # é")
+    (tmp_path / "policies/other.yaml").write_bytes(other.encode("latin-1"))
+    found = checking.findings(suspended, {})
+    assert found.problems == []
+    assert found.warnings[0] == "policies/other.yaml:3:21: could not be read: found the byte 0xE9, expected UTF-8"
+    assert "[question-unknown]" not in names_of_warnings(found)
+
+
+def test_of_a_folder_that_changes_it_is_not_known_what_it_names(
+    suspended: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "routes.yaml").write_text(ASKED)
+
+    def changing(folder: Path, **_: bool) -> None:
+        raise policy_files.Changing(folder)
+
+    monkeypatch.setattr(policy_files, "read_policies", changing)
+    found = checking.findings(suspended, {})
+    assert found.problems == ["policies: it changes while it is read, expected it to stay as it is"]
+    assert names_of_warnings(found) == ["[attribute-unsupplied]", "[deny-for-role]"]
+
+
+def test_what_cerbos_did_not_get_to_in_a_file_with_a_problem_is_a_warning(
+    suspended: dict[str, str], tmp_path: Path
+) -> None:
+    """Where an import is missing it compiles no expression of that file, and looks for no schema."""
+    path, schema = tmp_path / "policies/contact.yaml", "\n  schemas: {resourceSchema: {ref: 'cerbos:///no.json'}}"
+    missing = POLICIES.replace("version: default", "version: default\n  importDerivedRoles: [nosuch]" + schema)
+    path.write_text(missing.replace("P.attr.suspended == true", "P.attr.suspended =="))
+    found = checking.findings(suspended, {})
+    assert [problem.partition(": ")[0] for problem in found.problems] == ["policies/contact.yaml:5:24"]
+    assert [line.partition(": ")[0] for line in found.warnings] == [
+        "policies/contact.yaml:6:35", "policies/contact.yaml:9:86", "policies/contact.yaml:10:7"
+    ]  # fmt: skip
+    assert "could not be read: the schema 'cerbos:///no.json'" in found.warnings[0]
+    assert found.warnings[1].endswith("[expression-unread]")
+    path.write_text(missing.replace("importDerivedRoles: [nosuch]", ""))
+    told = checking.findings(suspended, {})
+    assert [problem.partition(": ")[0] for problem in told.problems] == ["policies/contact.yaml:6:30"]
+    assert not any("could not be read" in line for line in told.warnings)
 
 
 @pytest.mark.parametrize(

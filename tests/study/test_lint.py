@@ -293,26 +293,61 @@ def test_what_no_route_asks_is_noted(tmp_path: Path) -> None:
     ]
 
 
-def test_of_a_file_with_a_problem_only_the_rest_is_told(tmp_path: Path) -> None:
-    """What no policy names is not known while one of them cannot be understood."""
-    rules = [rule(actions=["*"], match="R.attr.a =="), rule("DENY", actions=["x"], roles=["user"])]
-    folder = tmp_path / "p"
+def test_what_could_not_be_read_is_left_out_at_a_line_of_which_a_problem_is_told(tmp_path: Path) -> None:
+    folder, unsound = tmp_path / "p", rule(actions=["*"], match="R.attr.a ==")
     folder.mkdir()
     # not by `write`: Cerbos does not compile it
-    (folder / "0.yaml").write_text(policy([*rules, rule(actions=["{a,b}"])]))
+    schemas = {"resourceSchema": {"ref": "cerbos:///no.json"}}
+    (folder / "0.yaml").write_text(policy([unsound], schemas=schemas).replace(', "rules"', '\n  ,"rules"'))
 
     def told(*problems: PolicyProblem) -> list[str]:
-        return [line.rpartition(" ")[2] for line in lint.warnings(routes(), parse_policies(folder), told=problems)]
+        return [line for line in lint.warnings(routes(), parse_policies(folder), told=problems)]
 
     file = str(folder / "0.yaml")
-    rest = [line for line in told() if line != "[expression-unread]"]
-    assert "[expression-unread]" in told()
-    assert told(PolicyProblem(file, "invalid expression", 1, 1)) == rest
-    unnamed = policy([rule()], kind="other")
-    other = write(tmp_path / "q", unnamed)
-    assert any("question-unknown" in line for line in lint.warnings(routes(), parse_policies(other)))
-    opaque = [PolicyProblem(f"{other}/x.yaml", "no YAML", 1, 1, opaque=True)]
-    assert not any("question-unknown" in line for line in lint.warnings(routes(), parse_policies(other), told=opaque))
+    schema, expression = told()
+    assert schema.startswith(f"{file}:2:")
+    assert expression.startswith(f"{file}:3:")
+    assert told(PolicyProblem(file, "no such schema", 2, 1)) == [expression]
+    assert told(PolicyProblem(file, "invalid expression", 3, 1)) == [schema]
+    assert told(PolicyProblem(file, "no such derived role", 4, 1)) == [schema, expression]
+    assert told(PolicyProblem("else.yaml", "invalid expression", 3, 1)) == [schema, expression]
+
+
+def test_a_schema_that_several_policies_name_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "_schemas").mkdir()
+    (tmp_path / "_schemas/x.json").write_text("{")
+    for name in ("a", "b"):
+        text = policy([rule(actions=["*"])], kind=name, schemas={"resourceSchema": {"ref": "cerbos:///x.json"}})
+        (tmp_path / f"{name}.yaml").write_text(text)
+    assert [line for line in lint.warnings(routes(), parse_policies(tmp_path)) if "x.json" in line] == [
+        f"{tmp_path}/_schemas/x.json:1:2: could not be read: Expecting property name enclosed in double quotes"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("a: [\n", False),
+        ("- a\n", False),
+        (HEAD + "futurePolicy: {}\n", False),
+        (policy([rule("PERHAPS", ["list"])]), False),
+        ("# nothing yet\n", True),
+        (policy([rule()], kind="last"), True),
+    ],
+)
+def test_what_no_policy_names_is_not_known_while_a_file_cannot_be_understood(
+    tmp_path: Path, text: str, known: bool
+) -> None:
+    unnamed = write(tmp_path / "p", policy([rule()], kind="other"))
+
+    def unknown(*told: PolicyProblem) -> bool:
+        return any("question-unknown" in line for line in lint.warnings(routes(), parse_policies(unnamed), told=told))
+
+    assert unknown()
+    assert unknown(PolicyProblem(f"{unnamed}/x.yaml", "invalid expression", 1, 1))
+    assert not unknown(PolicyProblem(f"{unnamed}/x.yaml", "no YAML", 1, 1, opaque=True))
+    (unnamed / "x.yaml").write_text(text)
+    assert unknown() == known
 
 
 def test_what_could_not_be_read_is_among_the_warnings(tmp_path: Path) -> None:

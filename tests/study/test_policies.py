@@ -220,29 +220,38 @@ def test_cerbos_finds_no_attribute_that_we_do_not(tmp_path: Path, which: str) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "said", "opaque"),
     [
-        ("apiVersion: [\n", "doc.yaml:2:1: could not be read: expected the node content"),
-        ("- a\n", "doc.yaml:1:1: could not be read: found no mapping"),
-        ("", "doc.yaml:1:1: could not be read: found nothing in it, expected a mapping"),
-        (HEAD + "futurePolicy: {}\n", "doc.yaml:1:1: could not be read: no kind of policy that is known"),
-        (f"{HEAD}resourcePolicy: {{resource: doc, version: default, rules: [&a {{<<: *a}}]}}\n", "could not be read: "),
-        (policy([rule("PERHAPS")]), "doc.yaml:2:69: could not be read: a rule without a known effect"),
-        (policy([{**rule(), "condition": {"script": "x"}}]), "could not be read: a condition without `match`"),
+        ("apiVersion: [\n", "doc.yaml:2:1: could not be read: expected the node content", True),
+        ("- a\n", "doc.yaml:1:1: could not be read: found no mapping", True),
+        ("", "doc.yaml:1:1: could not be read: found nothing in it, expected a mapping", False),
+        (HEAD + "futurePolicy: {}\n", "doc.yaml:1:1: could not be read: no kind of policy that is known", True),
+        (
+            f"{HEAD}resourcePolicy: {{resource: doc, version: default, rules: [&a {{<<: *a}}]}}\n",
+            "could not be read: ", True,
+        ),
+        (policy([rule("PERHAPS")]), "doc.yaml:2:69: could not be read: a rule without a known effect", True),
+        (policy([{**rule(), "condition": {"script": "x"}}]), "could not be read: a condition without `match`", True),
         (
             policy([{**rule(), "condition": {"match": {"most": {}}}}]),
-            "could not be read: expected expr, all, any or none",
+            "could not be read: expected expr, all, any or none", True,
         ),
-        (policy([rule()], schemas={"resourceSchema": {"ref": "cerbos:///no.json"}}), "could not be read: the schema"),
-        (policy([rule()], schemas={"resourceSchema": {"ref": "https://x/no.json"}}), "expected cerbos:///..."),
+        (
+            policy([rule()], schemas={"resourceSchema": {"ref": "cerbos:///no.json"}}),
+            "could not be read: the schema 'cerbos:///no.json': No such file or directory", False,
+        ),
+        (policy([rule()], schemas={"resourceSchema": {"ref": "https://x/no.json"}}), "expected cerbos:///...", False),
     ],
-)
-def test_what_cannot_be_read_is_said(tmp_path: Path, text: str, said: str) -> None:
+)  # fmt: skip
+def test_what_cannot_be_read_is_said(tmp_path: Path, text: str, said: str, opaque: bool) -> None:
+    """What may name other kinds and actions is opaque; Cerbos passes over a file with nothing in it."""
     write(tmp_path, {"doc.yaml": text})
-    (unread,) = parse_policies(tmp_path).unread
+    policies = parse_policies(tmp_path)
+    (unread,) = policies.unread
     assert said in str(unread)
     assert str(unread).startswith(str(tmp_path))
     assert unread.line
+    assert (unread.opaque, policies.partial) == (opaque, opaque)
 
 
 @pytest.mark.parametrize("make", ["dangling", "circle"])
@@ -251,8 +260,10 @@ def test_a_folder_that_cannot_be_walked_is_said_to_be_unread(tmp_path: Path, mak
     (tmp_path / "b.yaml").symlink_to(tmp_path / "none.yaml") if make == "dangling" else (tmp_path / "b").symlink_to(
         tmp_path
     )
-    (told,) = parse_policies(tmp_path).unread
+    policies = parse_policies(tmp_path)
+    (told,) = policies.unread
     assert str(told).startswith(f"{tmp_path}/b")
+    assert policies.partial
     assert [policy.name for policy in parse_policies(tmp_path).policies] == ["doc"]
 
 

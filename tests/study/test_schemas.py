@@ -29,3 +29,10 @@ def test_a_schema_that_some_actions_ignore_counts_as_none(tmp_path: Path) -> Non
     policies = parse_policies(write(tmp_path, {"doc.yaml": policy([rule()], schemas=said)}))
     assert policies.policies[0].resource_schema == ({}, frozenset())
     assert policies.unread == []
+
+
+def test_a_schema_that_is_no_json_is_told_at_its_own_place(tmp_path: Path) -> None:
+    said = {"resourceSchema": {"ref": "cerbos:///doc.json"}}
+    files = {"_schemas/doc.json": '{\n"a": }', "doc.yaml": policy([rule()], schemas=said)}
+    (problem,) = parse_policies(write(tmp_path, files)).unread
+    assert str(problem) == f"{tmp_path}/_schemas/doc.json:2:6: could not be read: Expecting value"
