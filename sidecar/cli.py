@@ -172,6 +172,8 @@ def check(options: argparse.Namespace) -> int:
         print(problem, file=sys.stderr)
     for warning in found.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    for skipped in found.skipped:
+        print(f"note: {skipped}", file=sys.stderr)
     if found.problems:
         return 1
     print("".join(f"note: {note}\n" for note in found.notes), end="")

@@ -11,6 +11,7 @@ from sidecar.config.placeholders import is_regular
 from sidecar.config.routes.file import RoutesFile
 from sidecar.config.setting_table import Settings
 from sidecar.config.settings import Understood, understand
+from sidecar.gate.function import Function
 from sidecar.pdp import cerbos_version, policy_files
 from sidecar.pdp.embedded import all_problems_of
 from sidecar.pdp.policy_files import PolicyProblem
@@ -43,13 +44,14 @@ class Findings(NamedTuple):
 
     `checked` are the files and folders that were read. A problem stops `sidecar run`, or may; a warning does not: what
     it names works as it is written, and lets more through than its author is likely to mean. A note says what this
-    command cannot see, and what is not enforced.
+    command cannot see, and what is not enforced. `skipped` say what was not looked at because of a problem.
     """
 
     checked: list[str]
     problems: list[str]
     warnings: list[str]
     notes: list[str]
+    skipped: list[str]
 
 
 def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: bool = False) -> Findings:
@@ -62,7 +64,7 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: boo
     read = understand(told, {})
     settings = read.settings
     file = read_route_file(settings, told)
-    found = Findings([settings.routes], [], [*read.warnings], [])
+    found = Findings([settings.routes], [], [*read.warnings], [], [])
     try:
         prepared = prepare(read, told, file=file)
     except StartError as error:
@@ -134,6 +136,8 @@ def _routes(read: Understood, file: RouteFile, routes: RoutesFile, found: Findin
             skipped[look.about] = None
     if file.whole:
         found.notes.extend(_drafts(settings, routes))
+    if not file.in_force:
+        found.skipped.extend(_not_imported(settings, routes))
     if read.sure(*_OF_CLAIMS):
         claims = claims_check.lacking(routes, settings, file.text)
         found.warnings.extend(claims.warnings)
@@ -143,7 +147,7 @@ def _routes(read: Understood, file: RouteFile, routes: RoutesFile, found: Findin
     if file.whole and read.sure("SIDECAR_MODE"):
         found.notes.extend(modes.notes(routes.table, settings.mode))
     if skipped:
-        found.notes.append(f"not looked at before the settings can be read that say so: {', '.join(skipped)}")
+        found.skipped.append(f"not looked at before the settings can be read that say so: {', '.join(skipped)}")
 
 
 _REGULAR = "SIDECAR_SESSION_SECRET: found a text with a pattern that can be guessed, expected openssl rand -base64 32"
@@ -183,6 +187,12 @@ def _drafts(settings: Settings, routes: RoutesFile) -> list[str]:
             f"{count} routes: `sidecar run` does not start with it"
         ]
     return [f"{settings.routes}: {count} of {every} routes are drafts and not in force"] if count else []
+
+
+def _not_imported(settings: Settings, routes: RoutesFile) -> list[str]:
+    """Tell of the functions that were not looked at, since a file that is not in force runs no code."""
+    named = [name for name, lookup in routes.lookups.items() if isinstance(lookup.inquiry, Function)]
+    return [f"functions not imported before {settings.routes} can be put in force: {', '.join(named)}"] if named else []
 
 
 class _Policies(NamedTuple):

@@ -183,7 +183,8 @@ def deciding(
     if read.sure(*_OF_LOGIN):
         browser = errors.tried(_browser, settings, metrics)
     if routes is not None:
-        errors.tried(require_sources, settings, routes)
+        # a user's code is run of no file that is refused
+        errors.tried(require_sources, settings, routes, functions=file.in_force)
     if errors.problems or routes is None or trust is None or pdp is None:
         raise StartError(*errors.problems)
     keys, functions, reader = key_store(settings, trust, metrics), FunctionSource(), app_reader(settings)

@@ -24,6 +24,11 @@ class RouteFile(NamedTuple):
     problems: tuple[str, ...] = ()
     whole: bool = True
 
+    @property
+    def in_force(self) -> bool:
+        """Return whether nothing in the file keeps it from being put in force: of another one no code is run."""
+        return self.whole and self.routes is not None and self.routes.draft_mark is None
+
 
 def read_route_file(settings: Settings, environ: Mapping[str, str]) -> RouteFile:
     """Read and check the route file."""

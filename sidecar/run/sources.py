@@ -25,11 +25,13 @@ def app_reader(settings: Settings) -> AppReader:
     return AppReader(partial(pool_of, settings))
 
 
-def require_sources(settings: Settings, routes: RoutesFile) -> None:
-    """Look at whom lookups name, and import their functions, and the drivers of their databases. Raises StartError with
-    the place of each that cannot be asked."""
+def require_sources(settings: Settings, routes: RoutesFile, *, functions: bool = True) -> None:
+    """Look at whom lookups name, and import the drivers of their databases and, where `functions` says so, their
+    functions. Raises StartError with the place of each that cannot be asked."""
     problems = []
     for name, lookup in routes.lookups.items():
+        if isinstance(lookup.inquiry, Function) and not functions:
+            continue
         mark = routes.lookup_marks[name]
         try:
             _require(settings, routes, lookup)

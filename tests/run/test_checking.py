@@ -52,17 +52,19 @@ def check(
 def test_a_warning_is_told_and_fails_only_where_asked(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], code: int
 ) -> None:
-    found = Findings(["routes.yaml"], [], ["a:1:1: odd"], ["a note"])
+    found = Findings(["routes.yaml"], [], ["a:1:1: odd"], ["a note"], [])
     said = check(monkeypatch, capsys, found, *flags)
     assert said == (code, "note: a note\nroutes.yaml: nothing wrong, 1 warning\n", "warning: a:1:1: odd\n")
 
 
 def test_a_problem_fails_whatever_is_asked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert check(monkeypatch, capsys, Findings([], ["wrong"], ["odd"], []))[::2] == (1, "wrong\nwarning: odd\n")
+    """What was not looked at is told beside it."""
+    found = Findings([], ["wrong"], ["odd"], ["a note"], ["not looked at"])
+    assert check(monkeypatch, capsys, found) == (1, "", "wrong\nwarning: odd\nnote: not looked at\n")
 
 
 def test_nothing_is_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    found = Findings(["a", "b"], [], [], [])
+    found = Findings(["a", "b"], [], [], [], [])
     assert check(monkeypatch, capsys, found, "--warnings-as-errors") == (0, "a and b: nothing wrong\n", "")
 
 
@@ -940,12 +942,12 @@ def test_nothing_is_judged_by_a_value_that_stands_in_for_a_bad_one(
     least = checking.findings(suspended, {})
     good = checking.findings({**suspended, **settings}, {})
     assert good.problems == []
-    assert not any(note.startswith(UNJUDGED) for note in (*good.notes, *least.notes))
+    assert [*good.skipped, *least.skipped] == []
     found = checking.findings({**suspended, **settings, **bad}, {})
     assert [problem.partition(":")[0] for problem in found.problems] == [name]
     assert not any(name in line for line in found.warnings)
     assert set(found.warnings) <= set(least.warnings)
-    (note,) = [note for note in found.notes if note.startswith(UNJUDGED)]
+    (note,) = [note for note in found.skipped if note.startswith(UNJUDGED)]
     assert warned in note
 
 
@@ -977,17 +979,46 @@ def test_no_problem_comes_of_a_value_that_stands_in(
 def test_what_can_be_told_of_a_faulty_route_file_is_told_at_once(suspended: dict[str, str]) -> None:
     """Warnings about its sound routes and about policies, and what is wrong with them beside the settings."""
     Path("routes.yaml").write_text(
-        "version: 1\nlookups: {f: {function: 'nowhere:find', attributes: {a: a}}}\nroutes:\n"
+        "version: 1\nroutes:\n"
         "  - {path: /x, resource: contact, hosts: a.test, actions: {GET: read, PUT: chang}}\n"
         "  - {path: /y, resource: contact, actions: 5}\n"
     )
     found = checking.findings({**suspended, "SIDECAR_HOSTS": "b.test"}, {})
     assert [problem.partition(": ")[0] for problem in found.problems] == [
-        "routes.yaml:5:44", "routes.yaml:5:44", "routes.yaml:4:42", "routes.yaml:2:25"
+        "routes.yaml:4:44", "routes.yaml:4:44", "routes.yaml:3:42"
     ]  # fmt: skip
     assert {line.rpartition(" ")[2] for line in found.warnings} >= {
         "[attribute-unsupplied]", "[deny-for-role]", "[question-unknown]"
     }  # fmt: skip
+
+
+CODE = """\
+version: 1
+lookups: {{f: {{function: "{function}", attributes: {{a: a}}}}}}
+routes:
+  - {{path: /x, resource: contact, id: x, lookup: f, actions: {{GET: read}}}}
+"""
+
+
+@pytest.mark.parametrize("more", ["", "  - {path: /y, resource: contact, actions: 5}\n", "draft: true\n"])
+def test_no_code_is_run_of_a_route_file_that_is_not_put_in_force(
+    suspended: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str
+) -> None:
+    """Neither by `check` nor by `run`; which functions were not looked at is told."""
+    monkeypatch.syspath_prepend(tmp_path)
+    module = f"code_of_{tmp_path.name}"
+    (tmp_path / f"{module}.py").write_text("def find(asked):\n    return None\n")
+    Path("routes.yaml").write_text(CODE.format(function=f"{module}:find") + more)
+    found = checking.findings(suspended, {})
+    skipped = [note for note in found.skipped if note.startswith("functions not imported before routes.yaml can be")]
+    assert (module in sys.modules, [note[-3:] for note in skipped]) == (not more, [": f"] if more else [])
+    if more:
+        assert run(suspended)
+        assert module not in sys.modules
+        return
+    Path("routes.yaml").write_text(CODE.format(function=f"{module}:gone"))
+    (problem,) = checking.findings(suspended, {}).problems
+    assert problem.startswith("routes.yaml:2:25: lookups.f.function: found no 'gone'")
 
 
 def test_unrelated_faults_and_warnings_are_told_at_once(suspended: dict[str, str], tmp_path: Path) -> None:
