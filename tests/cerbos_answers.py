@@ -14,7 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from sidecar.pdp import cerbos_version, embedded
+from sidecar.pdp import cerbos_version, compiling
 from sidecar.pdp.cerbos_version import Version
 
 
@@ -23,7 +23,7 @@ def remembering(folder: Path, program: Path) -> tuple[Any, Any]:
 
     What does not compile is asked again, as its problems name the folder that it was read from.
     """
-    compiles, asks = embedded.compile_policies, cerbos_version.version_of
+    compiles, asks = compiling.compile_policies, cerbos_version.version_of
     asking: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def compile_once(binary: Path, policies: Path, source: Path | None = None) -> list[str]:

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 from sidecar.demo import cognito as local_cognito
 from sidecar.demo import hosted_ui
 from sidecar.demo.cognito import LocalCognito
-from sidecar.pdp import cerbos_version, embedded
+from sidecar.pdp import cerbos_version, compiling
 from tests import forked, forks, shared_cerbos
 from tests.cerbos_answers import remembering
 from tests.redis_server import BINARY as REDIS
@@ -159,7 +159,7 @@ def one_answer_of_cerbos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     compile_once, ask_once = remembering(folder, program)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(forked, "REMEMBERED", [str(folder), str(program)])
-        patch.setattr(embedded, "compile_policies", compile_once)
+        patch.setattr(compiling, "compile_policies", compile_once)
         patch.setattr(cerbos_version, "version_of", ask_once)
         yield
 

@@ -250,10 +250,10 @@ def _branch(handed: socket.socket, module: str, *remembered: str) -> socket.sock
     if read_key is not None:
         read_key()
     if remembered and module == "sidecar.cli":
-        from sidecar.pdp import cerbos_version, embedded
+        from sidecar.pdp import cerbos_version, compiling
         from tests.cerbos_answers import remembering
 
-        embedded.compile_policies, cerbos_version.version_of = remembering(*map(Path, remembered))
+        compiling.compile_policies, cerbos_version.version_of = remembering(*map(Path, remembered))
     # it reads its variables as it is imported
     assert "opentelemetry" not in sys.modules
     # it runs anew, as `python -m` does; what it imports is there

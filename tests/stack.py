@@ -425,7 +425,7 @@ def running_sidecar(
 
 def binary() -> Path:
     """The Cerbos binary of the checkout's node_modules, or on PATH."""
-    from sidecar.pdp.embedded import find_binary
+    from sidecar.pdp.cerbos_binary import find_binary
 
     with contextlib.chdir(ROOT):
         return find_binary(None)

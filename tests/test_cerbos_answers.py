@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.pdp import cerbos_version, embedded
+from sidecar.pdp import cerbos_version, compiling
 from sidecar.pdp.cerbos_version import Version
 from tests.cerbos_answers import remembering
 
@@ -25,7 +25,7 @@ def test_the_same_policies_are_compiled_once_and_broken_ones_each_time(
         asked.append((str(program), text))
         return [f"{folder}: broken"] if "broken" in text else []
 
-    monkeypatch.setattr(embedded, "compile_policies", compiles)
+    monkeypatch.setattr(compiling, "compile_policies", compiles)
     (memory := tmp_path / "memory").mkdir()
     compile_once, _ = remembering(memory, CERBOS)
 
@@ -56,7 +56,7 @@ def test_who_asks_the_same_meanwhile_waits_for_the_answer(tmp_path: Path, monkey
         time.sleep(0.1)
         return []
 
-    monkeypatch.setattr(embedded, "compile_policies", compiles)
+    monkeypatch.setattr(compiling, "compile_policies", compiles)
     (memory := tmp_path / "memory").mkdir()
     (policies := tmp_path / "policies").mkdir()
     (policies / "a.yaml").write_text("good")

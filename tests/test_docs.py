@@ -26,7 +26,8 @@ from sidecar.gate.lookup import Lookup
 from sidecar.gate.own import IDENTITY_HEADERS
 from sidecar.gate.routing import Access, Route, Variable
 from sidecar.pdp.authzen import Target
-from sidecar.pdp.embedded import compile_policies, find_binary
+from sidecar.pdp.cerbos_binary import find_binary
+from sidecar.pdp.compiling import compile_policies
 from sidecar.record.line import EVENTS, write
 from sidecar.record.line import read as read_line
 from tests.study.compiled import Together

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from sidecar.imports.json_stream import NotJson, members
-from sidecar.pdp.embedded import compile_policies, environment
+from sidecar.pdp.cerbos_binary import environment
+from sidecar.pdp.compiling import compile_policies
 from sidecar.study.globs import kind_name
 from sidecar.study.policies import Rule
 from sidecar.study.yaml_nodes import YamlDocument, entries, fields

@@ -79,7 +79,7 @@ def _require_cells(cells: list[str]) -> None:
 def _candidate(options: argparse.Namespace) -> ReplayCandidate:
     from sidecar.adoption.rerouting import Rerouting
     from sidecar.config.routes.file import RoutesError, read_routes
-    from sidecar.pdp.embedded import find_binary
+    from sidecar.pdp.cerbos_binary import find_binary
     from sidecar.run.errors import blaming
     from sidecar.run.replaying import ReplayCandidate
 

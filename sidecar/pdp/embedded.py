@@ -7,27 +7,18 @@ import contextlib
 import json
 import logging
 import os
-import re
 import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sidecar.pdp import cerbos_version
-from sidecar.pdp.policy_files import (
-    Changing,
-    PolicyFault,
-    PolicyProblem,
-    PolicySnapshot,
-    Snapshot,
-    read_policies,
-    write_files,
-)
+from sidecar.pdp import cerbos_version, compiling
+from sidecar.pdp.cerbos_binary import EXPECTED, NoCerbos, environment, find_binary
+from sidecar.pdp.policy_files import Changing, PolicyFault, PolicySnapshot, Snapshot, read_policies
 from sidecar.tether import tethered
 
 log = logging.getLogger("sidecar.cerbos")
@@ -36,8 +27,6 @@ ADMIN = "authz:authz"
 """Of its Admin API, for `policy_reload`. Who may use it is who has the socket, in a folder that is ours alone."""
 _ADMIN_HASH = "JDJiJDA0JEZxeGtyZ0RsNE5kNk4ySHA1bUJ6RS5LVm5zYlZSakc4UTc0ZTYxSHdWN2J6ZEZ6UkZ2dUdP"
 """The password as Cerbos wants it: bcrypt, then base64. It is known to all, so of the least cost: each call pays it."""
-_GOGC = 400
-"""Of Go: a wide target, since a policy engine's garbage is short-lived and its live set small."""
 START_WITHIN = 10.0
 STOP_WITHIN = 3.0
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.1, 5.0
@@ -45,141 +34,6 @@ _GOOD_RUN = 10.0
 """Seconds after which a Cerbos that ended is started again without delay."""
 _MAX_SOCKET_PATH = 103
 """Bytes of a unix socket's path (unix(7) has room for 107, other systems for 103)."""
-
-
-_EXPECTED = (
-    f"expected the Cerbos binary: install Cerbos {cerbos_version.ADVISED} (https://docs.cerbos.dev), and name it by "
-    "SIDECAR_CERBOS_BINARY"
-)
-
-
-class NoCerbos(OSError):
-    """A program that does not do what Cerbos does, and does not say why."""
-
-
-def find_binary(explicit: str | None) -> Path:
-    """The Cerbos binary: the one named, else `cerbos` on PATH, else that of the npm package below the current folder.
-
-    Raises OSError that says what was looked for and how to get it.
-    """
-    machine = os.uname().machine
-    machine = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64"}.get(machine.lower(), machine)
-    name = f"cerbos-{sys.platform}-{machine}"
-    if explicit:
-        named = shutil.which(explicit)
-        if named is None:
-            raise OSError(f"found no program at {explicit}, expected the Cerbos binary")
-        return _behind_starter(Path(named).absolute(), name)
-    on_path = shutil.which("cerbos")
-    packaged = Path("node_modules/@cerbos") / name / name
-    if on_path is not None:
-        found = _behind_starter(Path(on_path), name)
-        if "node_modules" not in on_path or found != Path(on_path):
-            return found
-    if not packaged.is_file():
-        raise OSError(
-            f"found neither `cerbos` on PATH nor {packaged}: install it (https://docs.cerbos.dev), "
-            f"or `{cerbos_version.npm_install(name)}`, or name one by SIDECAR_CERBOS_BINARY"
-        )
-    return packaged.resolve()
-
-
-def _behind_starter(program: Path, name: str) -> Path:
-    """Return what a program starts, if it is the npm package's own starter, a script that passes no signal on."""
-    parts = program.absolute().parts
-    if "node_modules" not in parts:
-        return program
-    node_modules = Path(*parts[: parts.index("node_modules") + 1])
-    packaged = node_modules / "@cerbos" / name / name
-    with contextlib.suppress(OSError), program.open("rb") as file:
-        if file.read(2) == b"#!" and packaged.is_file():
-            return packaged.resolve()
-    return program
-
-
-def problems_of(
-    binary: Path, folder: Path, policies: PolicySnapshot | None = None, *, empty: bool = False
-) -> list[str]:  # fmt: skip
-    """All that is wrong with a policy folder, or with `policies` that were read of it: a line each. It may be `empty`
-    where that is said. Raises OSError."""
-    try:
-        read = policies or read_policies(folder, empty=empty)
-    except PolicyFault as fault:
-        return fault.problems
-    except Changing:
-        return [f"{folder}: it changes while it is read, expected it to stay as it is"]
-    return [str(problem) for problem in compile_snapshot(binary, folder, read)]
-
-
-def compile_snapshot(
-    binary: Path, folder: Path, policies: PolicySnapshot, without: Collection[str] = ()
-) -> list[PolicyProblem]:  # fmt: skip
-    """Compile what was read of a folder, but for the files `without`, named as in problems; a schema among them takes
-    anything, so that Cerbos finds it. Raises OSError."""
-    files = {
-        name: content if str(folder / name) not in without else _ANY
-        for name, content in policies.files.items()
-        if str(folder / name) not in without or name.startswith(_SCHEMAS)
-    }
-    with tempfile.TemporaryDirectory(prefix="sidecar-policies-") as copy:
-        # `cerbos compile` follows no links to folders
-        write_files(Path(copy), files)
-        return _compile(binary, Path(copy), folder)
-
-
-_SCHEMAS, _ANY = "_schemas/", b"{}"
-_NO_PARENT = "missing_scope_details"
-_STRUCTURE = ("load_failures", "duplicate_defs", "missing_imports", _NO_PARENT)
-"""Lists of Cerbos' report: where one of them has something, no expression was compiled."""
-_CONSEQUENCES = ("missing_imports", _NO_PARENT)
-"""Those that may come of what was left out."""
-
-
-def all_problems_of(
-    binary: Path, folder: Path, policies: PolicySnapshot, without: Collection[str]
-) -> list[PolicyProblem]:
-    """Compile what was read of a folder but for the files `without`, and again without those that keep Cerbos from
-    compiling the others, until all of them are looked at. Raises OSError."""
-    found: list[PolicyProblem] = []
-    out = set(without)
-    while True:
-        told = compile_snapshot(binary, folder, policies, out)
-        partly = any(not file.startswith(str(folder / _SCHEMAS)) for file in out)
-        found += [
-            problem for problem in told if problem not in found and not (partly and problem.kind in _CONSEQUENCES)
-        ]
-        more = {problem.file for problem in told if problem.kind in _STRUCTURE} - out - {str(folder)}
-        if not more:
-            return found
-        out |= more
-
-
-def compile_policies(binary: Path, folder: Path, source: Path | None = None) -> list[str]:
-    """Compile a policy folder: its problems, a line each, with file, line and column, as of `source` where `folder` is
-    a copy of it. Raises OSError."""
-    return [str(problem) for problem in _compile(binary, folder, source or folder)]
-
-
-def _compile(binary: Path, folder: Path, shown: Path) -> list[PolicyProblem]:
-    try:
-        done = subprocess.run(  # noqa: S603 - the binary is the operator's
-            [str(binary), "compile", "--skip-tests", "--output=json", str(folder)],
-            capture_output=True, timeout=60, check=False, env=environment(),
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise OSError(f"Cerbos did not compile {folder} within {error.timeout:g} s") from None
-    if done.returncode == 0:
-        return []
-    if not (done.stdout + done.stderr).strip():
-        raise NoCerbos(f"found {binary}, whose `compile` ended with {done.returncode} and said nothing, {_EXPECTED}")
-    try:
-        report = json.loads(done.stdout or done.stderr)
-    except ValueError:
-        said = (done.stdout + done.stderr).decode("utf-8", "replace")
-        return [PolicyProblem(str(shown), line) for line in said.splitlines()]
-    return [*_problems(report, shown), *_orphans(report, folder, shown)] or [
-        PolicyProblem(str(shown), json.dumps(report))
-    ]
 
 
 async def try_to_serve(binary: Path, environ: Mapping[str, str]) -> None:
@@ -191,61 +45,6 @@ async def try_to_serve(binary: Path, environ: Mapping[str, str]) -> None:
             await cerbos.start()
         finally:
             await cerbos.stop()
-
-
-def _problems(report: object, folder: Path, name: str = "") -> list[PolicyProblem]:
-    """Cerbos' report -> its faults: it has lists of them under several names, each with a file and words."""
-    if isinstance(report, list):
-        return [problem for item in report for problem in _problems(item, folder, name)]
-    if not isinstance(report, dict):
-        return []
-    file = report.get("file") or report.get("importing_file") or report.get("policy")
-    said = report.get("desc") or report.get("description") or report.get("error") or report.get("message")
-    if "other_file" in report:
-        said = f"defines {report.get('policy')}, as {report['other_file']} does"
-    if isinstance(file, str) and isinstance(said, str):
-        place = _position(report)
-        return [PolicyProblem(str(folder / file), said, *place, opaque=name == "load_failures", kind=name)]
-    return [problem for key, value in report.items() for problem in _problems(value, folder, key)]
-
-
-def _orphans(report: object, folder: Path, shown: Path) -> Iterator[PolicyProblem]:
-    """Find the policies of a scope above which there is none, which Cerbos names without their files."""
-    faults = report.get("lintErrors") if isinstance(report, dict) else None
-    for fault in (faults.get(_NO_PARENT) if isinstance(faults, dict) else None) or ():
-        below = [str(policy) for policy in fault.get("descendants") or ()]
-        said = f"found {', '.join(below)}, expected {fault.get('missing_policy')} above it, too"
-        place = next((place for policy in below for place in _places_of_scope(folder, policy)), None)
-        if place is None:
-            yield PolicyProblem(str(shown), said, kind=_NO_PARENT)
-        else:
-            yield PolicyProblem(str(shown / place[0].relative_to(folder)), said, *place[1:], kind=_NO_PARENT)
-
-
-def _places_of_scope(folder: Path, policy: str) -> Iterator[tuple[Path, int, int]]:
-    """Find where a policy, `resource.NAME.vVERSION/SCOPE`, may say its scope."""
-    names, _, scope = policy.partition("/")
-    name = names.partition(".")[2].rpartition(".v")[0]
-    says = re.compile(rf"\bscope[\"']?\s*:\s*[\"']?{re.escape(scope)}(?![\w.-])")
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        for number, line in enumerate(text.splitlines() if name in text else (), 1):
-            if (found := says.search(line)) is not None:
-                yield path, number, found.start() + 1
-
-
-def _position(report: dict[str, object]) -> tuple[int, int]:
-    details = report.get("error_details") or report.get("errorDetails")
-    place = report.get("position") or (details.get("position") if isinstance(details, dict) else None)
-    if not isinstance(place, dict):
-        return 1, 1
-    return int(place.get("line", 1)), int(place.get("column", 1))
-
-
-def environment() -> dict[str, str]:
-    """The environment of every Cerbos that we start."""
-    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR", "TZ")}
-    return kept | {"CERBOS_NO_TELEMETRY": "1", "GOGC": str(_GOGC)}
 
 
 class EmbeddedCerbos:
@@ -297,7 +96,9 @@ class EmbeddedCerbos:
         version = await self._version()
         self._write_config(cerbos_version.engine(version, self._strict))
         # beside the start: Cerbos itself ends at what does not compile, and serves with a schema that is broken
-        compiled = asyncio.ensure_future(asyncio.to_thread(compile_policies, self._binary, written, self._policies))
+        compiled = asyncio.ensure_future(
+            asyncio.to_thread(compiling.compile_policies, self._binary, written, self._policies)
+        )
         try:
             await self._begin_as(version)
             problems = await compiled
@@ -312,7 +113,7 @@ class EmbeddedCerbos:
 
     def compile(self, policies: PolicySnapshot) -> list[str]:
         """Compile a version of the policies. Raises OSError."""
-        return problems_of(self._binary, self._policies, policies)
+        return compiling.problems_of(self._binary, self._policies, policies)
 
     def _take_policies(self) -> Path:
         try:
@@ -332,7 +133,7 @@ class EmbeddedCerbos:
             if version != cerbos_version.UNKNOWN:
                 raise
             # what is no Cerbos says nothing that would tell so
-            said = f"found {self._binary}, which tells no version and does not serve ({error}), {_EXPECTED}"
+            said = f"found {self._binary}, which tells no version and does not serve ({error}), {EXPECTED}"
             raise NoCerbos(said) from None
 
     async def _begin(self) -> None:
@@ -431,7 +232,7 @@ class EmbeddedCerbos:
             # that it has no exporter of traces is what we chose, or its exporter's affair
             return
         words = f"{message} {fields.get('error', '')}".strip()
-        self._last_lines = [*self._last_lines[-9:], *map(str, _problems(fields, self._policies)), words]
+        self._last_lines = [*self._last_lines[-9:], *map(str, compiling.faults_in(fields, self._policies)), words]
         number = logging.getLevelNamesMapping().get(level, logging.INFO)
         log.log(number, "%s", message, extra={"fields": {"cerbos": fields}})
 

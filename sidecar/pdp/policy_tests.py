@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from sidecar.gate.decision import ALLOW, DENY, Resource
 from sidecar.gate.identity import Principal
-from sidecar.pdp.embedded import environment
+from sidecar.pdp.cerbos_binary import environment
 
 WITHIN = 300.0
 """Seconds that one run of tests has."""

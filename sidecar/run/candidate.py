@@ -16,7 +16,8 @@ from sidecar.config.setting_table import Settings
 from sidecar.gate.asking import Clock
 from sidecar.pdp.candidate import Candidate, DecisionDifference
 from sidecar.pdp.cerbos import Cerbos
-from sidecar.pdp.embedded import EmbeddedCerbos, problems_of
+from sidecar.pdp.compiling import problems_of
+from sidecar.pdp.embedded import EmbeddedCerbos
 from sidecar.pdp.policy_files import PolicyFault, stamp_of
 from sidecar.pdp.policy_reload import FollowedPolicies, PolicyReload, PolicyState, publish_to
 from sidecar.record.journal import Journal

@@ -13,7 +13,7 @@ from sidecar.config.setting_table import Settings
 from sidecar.config.settings import Understood, understand
 from sidecar.gate.function import Function
 from sidecar.pdp import cerbos_version, policy_files
-from sidecar.pdp.embedded import all_problems_of
+from sidecar.pdp.compiling import all_problems_of
 from sidecar.pdp.policy_files import PolicyProblem
 from sidecar.run.errors import Errors, StartError, blaming
 from sidecar.run.parts import Prepared, prepare

@@ -15,8 +15,10 @@ from sidecar.gate.asking import Clock
 from sidecar.net.tls import tls_context
 from sidecar.pdp import cerbos_version
 from sidecar.pdp.cerbos import Cerbos
+from sidecar.pdp.cerbos_binary import NoCerbos, find_binary
 from sidecar.pdp.cerbos_version import UNKNOWN, Version
-from sidecar.pdp.embedded import ADMIN, EmbeddedCerbos, NoCerbos, find_binary, problems_of, try_to_serve
+from sidecar.pdp.compiling import problems_of
+from sidecar.pdp.embedded import ADMIN, EmbeddedCerbos, try_to_serve
 from sidecar.pdp.policy_reload import Compile, FollowedPolicies, PolicyReload, PolicyState
 from sidecar.record.reasons import ReportFault, report_nothing
 from sidecar.run.errors import Errors, StartError, blaming

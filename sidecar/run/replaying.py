@@ -18,7 +18,8 @@ from sidecar.gate.decision import Question, Resource, judge
 from sidecar.gate.verdict import Refused
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.cerbos_version import STRICT_SINCE, version_of
-from sidecar.pdp.embedded import EmbeddedCerbos, problems_of
+from sidecar.pdp.compiling import problems_of
+from sidecar.pdp.embedded import EmbeddedCerbos
 from sidecar.pdp.policy_files import PolicySnapshot, read_policies, write_files
 from sidecar.pdp.policy_tests import Moment, decide_at
 from sidecar.record import line

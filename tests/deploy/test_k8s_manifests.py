@@ -19,7 +19,7 @@ from sidecar.config.routes.file import read_routes
 from sidecar.config.settings import read_settings
 from sidecar.inject.patch import ANNOTATIONS, PORT, patch
 from sidecar.inject.server import template_of
-from sidecar.pdp.embedded import compile_policies
+from sidecar.pdp.compiling import compile_policies
 from tests.deploy.kube import K8S, Object, built, lets_in, named, pod_of, pod_specs, violations
 from tests.inject.json_patch import applied
 from tests.stack import ROOT, binary

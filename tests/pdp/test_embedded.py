@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -26,8 +25,7 @@ from sidecar.gate.decision import ALLOW, DENY, Question, Resource
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Refused
 from sidecar.pdp.cerbos import Cerbos
-from sidecar.pdp.cerbos_version import ADVISED
-from sidecar.pdp.embedded import STOP_WITHIN, EmbeddedCerbos, compile_policies, find_binary, problems_of
+from sidecar.pdp.embedded import STOP_WITHIN, EmbeddedCerbos
 from tests.fakes import environment, until
 from tests.stack import ROOT, binary
 
@@ -107,48 +105,6 @@ def program(folder: Path, body: str) -> Path:
     path.write_text(f"#!{sys.executable}\n" + textwrap.dedent(head) + textwrap.dedent(body))
     path.chmod(0o755)
     return path
-
-
-# --- finding it ---
-
-
-def test_a_binary_that_is_named_is_taken() -> None:
-    assert find_binary(str(binary())) == binary()
-
-
-@pytest.mark.parametrize("name", ["nothing", "folder", "plain"])
-def test_a_name_that_is_no_program_is_refused(tmp_path: Path, name: str) -> None:
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "plain").write_text("")
-    with pytest.raises(OSError, match="expected the Cerbos binary"):
-        find_binary(str(tmp_path / name))
-
-
-def test_cerbos_on_path_comes_before_the_package(tmp_path: Path) -> None:
-    (tmp_path / "cerbos").symlink_to(binary())
-    with environment(PATH=str(tmp_path)), contextlib.chdir(ROOT):
-        assert find_binary(None) == tmp_path / "cerbos"
-
-
-def test_the_packages_starter_on_path_is_not_taken_for_the_binary(tmp_path: Path) -> None:
-    starters = tmp_path / "node_modules" / ".bin"
-    starters.mkdir(parents=True)
-    (starters / "cerbos").write_text("#!/bin/sh\n")
-    (starters / "cerbos").chmod(0o755)
-    with environment(PATH=str(starters)), contextlib.chdir(ROOT):
-        assert find_binary(None) == binary()
-
-
-def test_without_any_the_error_says_what_was_looked_for_and_how_to_get_it(tmp_path: Path) -> None:
-    with environment(PATH=str(tmp_path)), contextlib.chdir(tmp_path), pytest.raises(OSError, match="PATH") as caught:
-        find_binary(None)
-    for words in (
-        "node_modules/@cerbos/cerbos-",
-        "npm install @cerbos/cerbos-",
-        f"@{ADVISED}`",
-        "SIDECAR_CERBOS_BINARY",
-    ):
-        assert words in str(caught.value)
 
 
 # --- running it ---
@@ -273,23 +229,6 @@ async def test_what_a_starter_has_started_is_ended_with_it(tmp_path: Path) -> No
     assert time.monotonic() - began < STOP_WITHIN
     found = subprocess.run(["pgrep", "-f", embedded.target.removeprefix("unix:").rpartition("/")[0]], check=False)
     assert found.returncode == 1
-
-
-@pytest.mark.parametrize("named", ["by its path", "on PATH"])
-def test_the_program_behind_the_starter_of_the_npm_package_is_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
-) -> None:
-    real = binary()
-    packaged = tmp_path / "node_modules/@cerbos" / real.name / real.name
-    packaged.parent.mkdir(parents=True)
-    packaged.symlink_to(real)
-    starter = tmp_path / "node_modules/.bin/cerbos"
-    starter.parent.mkdir()
-    starter.write_text("#!/usr/bin/env node\n")
-    starter.chmod(0o755)
-    monkeypatch.chdir(tmp_path.parent)
-    monkeypatch.setenv("PATH", str(starter.parent), prepend=":")
-    assert find_binary(str(starter) if named == "by its path" else None) == real
 
 
 async def test_one_that_starts_again_reads_what_was_in_force(tmp_path: Path) -> None:
@@ -424,55 +363,3 @@ async def test_one_that_keeps_ending_is_started_ever_later(tmp_path: Path, caplo
         await until(lambda: embedded.restarts >= 2)
     said = [record.message for record in caplog.records if "starting it again" in record.message]
     assert [words.rpartition(" in ")[2] for words in said[:2]] == ["0.2 s", "0.4 s"]
-
-
-# --- compiling ---
-
-
-def test_policies_that_compile_have_no_problems(tmp_path: Path) -> None:
-    assert compile_policies(binary(), write(tmp_path / "policies")) == []
-
-
-def test_every_problem_is_a_line_with_its_place(tmp_path: Path) -> None:
-    policies = write(tmp_path / "policies")
-    (policies / "syntax.yaml").write_text("apiVersion: [\n")
-    (policies / "field.yaml").write_text(POLICY.format(effect=ALLOW).replace("doc", "field") + "  rulez: []\n")
-    imports = POLICY.format(effect=ALLOW).replace("doc", "imports")
-    (policies / "imports.yaml").write_text(imports.replace("  rules:", "  importDerivedRoles: [nowhere]\n  rules:"))
-    write(policies, name="twice.yaml")
-    problems = compile_policies(binary(), policies)
-    places = sorted(problem.partition(": ")[0] for problem in problems)
-    expected = ["field.yaml:7:3", "imports.yaml:5:24", "syntax.yaml:1:13", "twice.yaml:1:11"]
-    assert places == [f"{policies}/{place}" for place in expected]
-    assert any(problem.endswith("resource.doc.vdefault, as doc.yaml does") for problem in problems)
-
-
-def test_an_expression_that_does_not_compile_has_its_place(tmp_path: Path) -> None:
-    policies = write(tmp_path / "policies")
-    text = POLICY.format(effect=ALLOW).replace("roles: [user]", "condition: {match: {expr: 'a =='}}, roles: [user]")
-    (policies / "doc.yaml").write_text(text)
-    (problem,) = compile_policies(binary(), policies)
-    assert problem.startswith(f"{policies}/doc.yaml:6:")
-
-
-def test_a_folder_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
-    (problem,) = compile_policies(binary(), tmp_path / "nowhere")
-    assert "no such file or directory" in problem
-
-
-def test_a_program_that_cannot_be_run_is_an_os_error(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No such file"):
-        compile_policies(tmp_path / "nothing", write(tmp_path / "policies"))
-
-
-SCOPED = (
-    "apiVersion: api.cerbos.dev/v1\nresourcePolicy:\n  resource: doc\n  version: default\n  scope: a\n  rules: []\n"
-)
-
-
-def test_a_policy_without_one_above_it_is_told_with_the_place_of_its_scope(tmp_path: Path) -> None:
-    (tmp_path / "doc.yaml").write_text(SCOPED)
-    (told,) = problems_of(binary(), tmp_path)
-    assert told == (
-        f"{tmp_path}/doc.yaml:5:3: found resource.doc.vdefault/a, expected resource.doc.vdefault above it, too"
-    )

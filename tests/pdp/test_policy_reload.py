@@ -26,7 +26,8 @@ from sidecar.net.grpc_client import Channel
 from sidecar.net.grpc_client_connection import GrpcMethod
 from sidecar.pdp import policy_reload
 from sidecar.pdp.cerbos import Cerbos
-from sidecar.pdp.embedded import EmbeddedCerbos, problems_of
+from sidecar.pdp.compiling import problems_of
+from sidecar.pdp.embedded import EmbeddedCerbos
 from sidecar.pdp.policy_files import PolicyFault, PolicySnapshot
 from sidecar.pdp.policy_reload import FollowedPolicies, PolicyReload, PolicyState, Unproven, publish_to
 from sidecar.wire.grpc import CallFailed, Status

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.pdp.embedded import compile_policies
+from sidecar.pdp.compiling import compile_policies
 from sidecar.study.cel import CelError, Node, parse
 from tests.stack import binary
 from tests.study.compiled import policy, rule

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sidecar.config.routes.file import RoutesFile, read_routes
-from sidecar.pdp.embedded import compile_policies
+from sidecar.pdp.compiling import compile_policies
 from sidecar.pdp.policy_files import PolicyProblem
 from sidecar.study import lint, reach
 from sidecar.study.policies import parse_policies

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from sidecar.pdp.embedded import _ADMIN_HASH, ADMIN, compile_policies
+from sidecar.pdp.compiling import compile_policies
+from sidecar.pdp.embedded import _ADMIN_HASH, ADMIN
 from sidecar.pdp.policy_files import policy_files
 from sidecar.study.policies import Policies, parse_policies
 from sidecar.study.reads import WHOLE, Use, uses

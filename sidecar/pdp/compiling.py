@@ -1,0 +1,146 @@
+"""Compiles policies by `cerbos compile`, and reads its report: every problem with its file, line and column."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tempfile
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from sidecar.pdp.cerbos_binary import EXPECTED, NoCerbos, environment
+from sidecar.pdp.policy_files import Changing, PolicyFault, PolicyProblem, PolicySnapshot, read_policies, write_files
+
+_SCHEMAS, _ANY = "_schemas/", b"{}"
+_NO_PARENT = "missing_scope_details"
+_STRUCTURE = ("load_failures", "duplicate_defs", "missing_imports", _NO_PARENT)
+"""Lists of Cerbos' report: where one of them has something, no expression was compiled."""
+_CONSEQUENCES = ("missing_imports", _NO_PARENT)
+"""Those that may come of what was left out."""
+
+
+def problems_of(
+    binary: Path, folder: Path, policies: PolicySnapshot | None = None, *, empty: bool = False
+) -> list[str]:  # fmt: skip
+    """All that is wrong with a policy folder, or with `policies` that were read of it: a line each. It may be `empty`
+    where that is said. Raises OSError."""
+    try:
+        read = policies or read_policies(folder, empty=empty)
+    except PolicyFault as fault:
+        return fault.problems
+    except Changing:
+        return [f"{folder}: it changes while it is read, expected it to stay as it is"]
+    return [str(problem) for problem in compile_snapshot(binary, folder, read)]
+
+
+def compile_snapshot(
+    binary: Path, folder: Path, policies: PolicySnapshot, without: Collection[str] = ()
+) -> list[PolicyProblem]:  # fmt: skip
+    """Compile what was read of a folder, but for the files `without`, named as in problems; a schema among them takes
+    anything, so that Cerbos finds it. Raises OSError."""
+    files = {
+        name: content if str(folder / name) not in without else _ANY
+        for name, content in policies.files.items()
+        if str(folder / name) not in without or name.startswith(_SCHEMAS)
+    }
+    with tempfile.TemporaryDirectory(prefix="sidecar-policies-") as copy:
+        # `cerbos compile` follows no links to folders
+        write_files(Path(copy), files)
+        return _compile(binary, Path(copy), folder)
+
+
+def all_problems_of(
+    binary: Path, folder: Path, policies: PolicySnapshot, without: Collection[str]
+) -> list[PolicyProblem]:
+    """Compile what was read of a folder but for the files `without`, and again without those that keep Cerbos from
+    compiling the others, until all of them are looked at. Raises OSError."""
+    found: list[PolicyProblem] = []
+    out = set(without)
+    while True:
+        told = compile_snapshot(binary, folder, policies, out)
+        partly = any(not file.startswith(str(folder / _SCHEMAS)) for file in out)
+        found += [
+            problem for problem in told if problem not in found and not (partly and problem.kind in _CONSEQUENCES)
+        ]
+        more = {problem.file for problem in told if problem.kind in _STRUCTURE} - out - {str(folder)}
+        if not more:
+            return found
+        out |= more
+
+
+def compile_policies(binary: Path, folder: Path, source: Path | None = None) -> list[str]:
+    """Compile a policy folder: its problems, a line each, with file, line and column, as of `source` where `folder` is
+    a copy of it. Raises OSError."""
+    return [str(problem) for problem in _compile(binary, folder, source or folder)]
+
+
+def _compile(binary: Path, folder: Path, shown: Path) -> list[PolicyProblem]:
+    try:
+        done = subprocess.run(  # noqa: S603 - the binary is the operator's
+            [str(binary), "compile", "--skip-tests", "--output=json", str(folder)],
+            capture_output=True, timeout=60, check=False, env=environment(),
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise OSError(f"Cerbos did not compile {folder} within {error.timeout:g} s") from None
+    if done.returncode == 0:
+        return []
+    if not (done.stdout + done.stderr).strip():
+        raise NoCerbos(f"found {binary}, whose `compile` ended with {done.returncode} and said nothing, {EXPECTED}")
+    try:
+        report = json.loads(done.stdout or done.stderr)
+    except ValueError:
+        said = (done.stdout + done.stderr).decode("utf-8", "replace")
+        return [PolicyProblem(str(shown), line) for line in said.splitlines()]
+    return [*faults_in(report, shown), *_orphans(report, folder, shown)] or [
+        PolicyProblem(str(shown), json.dumps(report))
+    ]
+
+
+def faults_in(report: object, folder: Path, name: str = "") -> list[PolicyProblem]:
+    """Cerbos' report -> its faults: it has lists of them under several names, each with a file and words."""
+    if isinstance(report, list):
+        return [problem for item in report for problem in faults_in(item, folder, name)]
+    if not isinstance(report, dict):
+        return []
+    file = report.get("file") or report.get("importing_file") or report.get("policy")
+    said = report.get("desc") or report.get("description") or report.get("error") or report.get("message")
+    if "other_file" in report:
+        said = f"defines {report.get('policy')}, as {report['other_file']} does"
+    if isinstance(file, str) and isinstance(said, str):
+        place = _position(report)
+        return [PolicyProblem(str(folder / file), said, *place, opaque=name == "load_failures", kind=name)]
+    return [problem for key, value in report.items() for problem in faults_in(value, folder, key)]
+
+
+def _orphans(report: object, folder: Path, shown: Path) -> Iterator[PolicyProblem]:
+    """Find the policies of a scope above which there is none, which Cerbos names without their files."""
+    faults = report.get("lintErrors") if isinstance(report, dict) else None
+    for fault in (faults.get(_NO_PARENT) if isinstance(faults, dict) else None) or ():
+        below = [str(policy) for policy in fault.get("descendants") or ()]
+        said = f"found {', '.join(below)}, expected {fault.get('missing_policy')} above it, too"
+        place = next((place for policy in below for place in _places_of_scope(folder, policy)), None)
+        if place is None:
+            yield PolicyProblem(str(shown), said, kind=_NO_PARENT)
+        else:
+            yield PolicyProblem(str(shown / place[0].relative_to(folder)), said, *place[1:], kind=_NO_PARENT)
+
+
+def _places_of_scope(folder: Path, policy: str) -> Iterator[tuple[Path, int, int]]:
+    """Find where a policy, `resource.NAME.vVERSION/SCOPE`, may say its scope."""
+    names, _, scope = policy.partition("/")
+    name = names.partition(".")[2].rpartition(".v")[0]
+    says = re.compile(rf"\bscope[\"']?\s*:\s*[\"']?{re.escape(scope)}(?![\w.-])")
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for number, line in enumerate(text.splitlines() if name in text else (), 1):
+            if (found := says.search(line)) is not None:
+                yield path, number, found.start() + 1
+
+
+def _position(report: dict[str, object]) -> tuple[int, int]:
+    details = report.get("error_details") or report.get("errorDetails")
+    place = report.get("position") or (details.get("position") if isinstance(details, dict) else None)
+    if not isinstance(place, dict):
+        return 1, 1
+    return int(place.get("line", 1)), int(place.get("column", 1))
