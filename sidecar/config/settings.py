@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sidecar.config.agreements import RULES
@@ -31,17 +32,48 @@ class Understood(NamedTuple):
     """Values of the settings. Where one is invalid, `problems` say so and its default stands in, so that whatever else
     is wrong is found too. `warnings` are of what can be used. `doubtful` are the variables that the problems are about,
     and those whose names come closest to an unknown one: nothing else is said of what depends on their values. Those in
-    `unread` have a stand-in."""
+    `unread` have a stand-in. `misspelt` are those that are not set, while an unknown name comes closest to them: each
+    with the problem that says so."""
 
     settings: Settings
     problems: tuple[str, ...]
     warnings: tuple[str, ...] = ()
     doubtful: frozenset[str] = frozenset()
     unread: frozenset[str] = frozenset()
+    misspelt: Mapping[str, str] = MappingProxyType({})
 
     def sure(self, *variables: str) -> bool:
         """Return whether no problem is about one of the variables."""
         return self.doubtful.isdisjoint(variables)
+
+    def once(self, problems: Iterable[str]) -> list[str]:
+        """Return problems without a second one about a setting that is misspelt: the problem that tells of the
+        spelling tells what comes of it, too."""
+        told = list(problems)
+        for variable, unknown in self.misspelt.items():
+            at = next((at for at, problem in enumerate(told) if problem.startswith(unknown)), None)
+            effects = [problem for problem in told if _is_about(problem, variable)]
+            if at is not None and effects:
+                for effect in effects:
+                    told[at] = _with_effect(told[at], unknown, effect.removeprefix(f"{variable}: "))
+                told = [problem for problem in told if problem not in effects]
+        return told
+
+
+def _is_about(problem: str, variable: str) -> bool:
+    """Return whether a problem of settings is about this one, or names it as one that they lack."""
+    names, _, text = problem.partition(": ")
+    about = names.split(", ")
+    return variable in about or (_VARIABLES.issuperset(about) and bool(re.search(rf"\b{variable}\b", text)))
+
+
+def _with_effect(problem: str, unknown: str, effect: str) -> str:
+    """Return the problem that begins with `unknown`, and tells what comes of it, each effect once."""
+    if effect in problem.removeprefix(unknown):
+        return problem
+    if problem != unknown:
+        return f"{problem}; {effect}"
+    return f"{problem} It is required: {effect}" if effect.startswith("not set") else f"{problem} Without it: {effect}"
 
 
 _STAND_IN_NAMES = {"AWS_REGION": "AWS_DEFAULT_REGION", "HTTPS_PROXY": "https_proxy", "NO_PROXY": "no_proxy"}
@@ -63,13 +95,18 @@ def understand(environ: Mapping[str, str], flags: Mapping[str, str]) -> Understo
         and not _OF_A_SERVICE.fullmatch(f"{name}={environ[name]}")
     ]
     problems = [f"{name}: unknown setting{did_you_mean(name, _VARIABLES, 'SIDECAR_')}" for name in unknown]
-    doubtful = {closest(name, _VARIABLES, "SIDECAR_") for name in unknown} - {""}
+    meant = {name: closest(name, _VARIABLES, "SIDECAR_") for name in unknown}
+    doubtful = {*meant.values()} - {""}
     values: dict[str, Any] = {}
     warnings = []
     unread = set()
     texts = {**environ, **flags}
     for name, stand_in in _STAND_IN_NAMES.items():
         texts.setdefault(name, texts.get(stand_in, ""))
+    misspelt: dict[str, str] = {}
+    for name, problem in zip(unknown, problems, strict=True):
+        if meant[name] and not texts.get(meant[name]):
+            misspelt.setdefault(meant[name], problem)
     for setting in SETTINGS:
         text = texts.get(setting.variable) or setting.default
         if setting.secret and text and text != text.strip():
@@ -86,7 +123,8 @@ def understand(environ: Mapping[str, str], flags: Mapping[str, str]) -> Understo
     settings = Settings(**values)
     faults = [fault for rule in RULES if unread.isdisjoint(rule.reads) for fault in rule.faults(settings)]
     doubtful.update(unread, *(fault.variables for fault in faults))
-    return Understood(settings, (*problems, *map(str, faults)), tuple(warnings), frozenset(doubtful), frozenset(unread))
+    read = Understood(settings, (), tuple(warnings), frozenset(doubtful), frozenset(unread), misspelt)
+    return read._replace(problems=tuple(read.once((*problems, *map(str, faults)))))
 
 
 def read_settings(environ: Mapping[str, str], flags: Mapping[str, str]) -> Settings:

@@ -59,9 +59,10 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: boo
     With `probe`, ask the servers that are named, too."""
     told = {**environ, **flags}
     app = told.get("SIDECAR_UPSTREAM", "")
-    # where the app is does not matter to what is checked
-    told["SIDECAR_UPSTREAM"] = app or "http://127.0.0.1:1"
     read = understand(told, {})
+    if not app:
+        # where the app is does not matter to what is checked
+        read = read._replace(settings=read.settings._replace(upstream="http://127.0.0.1:1"))
     settings = read.settings
     file = read_route_file(settings, told)
     found = Findings([settings.routes], [], [*read.warnings], [], [])
@@ -73,13 +74,18 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: boo
     folders = [_policies(read, told, found), _candidate(settings, found)]
     if file.routes is not None:
         _routes(read, file, file.routes, found)
-        if not app and without_upstream(settings._replace(upstream=""), file.routes):
+        missing = "" if app else without_upstream(settings._replace(upstream=""), file.routes)
+        if missing and "SIDECAR_UPSTREAM" in read.misspelt:
+            found.problems.append(missing)
+        elif missing:
             found.notes.append(_NO_UPSTREAM)
         for policies in (each for each in folders if each is not None):
             _lint(read, file.routes, policies, found, whole=file.whole)
     if prepared is not None and probe:
         _probe(prepared, bool(app), found)
-    return found
+    once = read.once((*found.problems, *found.warnings))
+    warnings = [warning for warning in found.warnings if warning in once]
+    return found._replace(problems=[problem for problem in once if problem not in warnings], warnings=warnings)
 
 
 class _Look(NamedTuple):

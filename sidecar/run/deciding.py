@@ -186,7 +186,7 @@ def deciding(
         # a user's code is run of no file that is refused
         errors.tried(require_sources, settings, routes, functions=file.in_force)
     if errors.problems or routes is None or trust is None or pdp is None:
-        raise StartError(*errors.problems)
+        raise StartError(*read.once(errors.problems))
     keys, functions, reader = key_store(settings, trust, metrics), FunctionSource(), app_reader(settings)
     sources: dict[type[Inquiry], Source] = {
         Hook: HttpSource(), AppInquiry: UpstreamSource(reader), Function: functions,

@@ -93,7 +93,7 @@ def prepare(
         if put_in_force is not None:
             put_in_force()
     if made is None or fitted is None or errors.problems:
-        raise StartError(*errors.problems)
+        raise StartError(*read.once(errors.problems))
     return Prepared(made, fitted)
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from sidecar.config.parsers import Address
+from sidecar.config.setting_table import SETTINGS
 from sidecar.config.settings import SettingsError, read_settings, understand
 from tests.tokens import SESSION_SECRET
 
@@ -352,3 +353,53 @@ def test_problems_tell_by_variable_what_they_are_about(environ: dict[str, str], 
     assert bool(read.problems) == bool(environ)
     assert all(not read.sure("SIDECAR_CONSOLE", name) for name in doubtful)
     assert read.sure("SIDECAR_CONSOLE")
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        (
+            {"SIDECAR_FORWARD_AUTH": "nginx", "SIDECAR_TRUSTED_PROXYS": "10.0.0.0/8"},
+            ["SIDECAR_TRUSTED_PROXYS: unknown setting, did you mean 'SIDECAR_TRUSTED_PROXIES'? It is required: not set, "
+             "expected the addresses of the proxy of SIDECAR_FORWARD_AUTH"],
+        ),
+        (
+            {"SIDECAR_PDPS": "authzen+https://pdp.test", "SIDECAR_PDP_TOKEN": "x7Gq", "SIDECAR_PDP_CA": "ca.pem"},
+            ["SIDECAR_PDPS: unknown setting, did you mean 'SIDECAR_PDP'? Without it: SIDECAR_PDP_TOKEN: found it without "
+             "SIDECAR_PDP, expected both or none; SIDECAR_PDP_CA: found it without SIDECAR_PDP, expected both or none"],
+        ),
+        (
+            {"SIDECAR_TLS_KEYS": "key.pem", "SIDECAR_TLS_CERTIFICATE": "certificate.pem"},
+            ["SIDECAR_TLS_KEYS: unknown setting, did you mean 'SIDECAR_TLS_KEY'? Without it: SIDECAR_TLS_CERTIFICATE, "
+             "SIDECAR_TLS_KEY: found one of them, expected both or none"],
+        ),
+        (
+            # of two spellings the first
+            {"SIDECAR_ISSUER": "https://idp", "AWS_COGNITO_CLIENT_ID": "c", "SIDECAR_JWKSURL": "", "SIDECAR_JWKS_URLS": ""},
+            ["SIDECAR_JWKSURL: unknown setting, did you mean 'SIDECAR_JWKS_URL'? It is required: not set, expected the key "
+             "URL of SIDECAR_ISSUER", "SIDECAR_JWKS_URLS: unknown setting, did you mean 'SIDECAR_JWKS_URL'?"],
+        ),
+        (
+            # one that is set is another matter
+            {"SIDECAR_WORKERS": "0", "SIDECAR_WORKERSS": "4"},
+            ["SIDECAR_WORKERSS: unknown setting, did you mean 'SIDECAR_WORKERS'?",
+             "SIDECAR_WORKERS: found '0', expected a whole number from 1 to 64"],
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_misspelt_setting_is_needed_for_is_told_once(environ: dict[str, str], told: list[str]) -> None:
+    assert problems(environ) == told
+
+
+def test_each_setting_that_is_told_as_missing_is_told_once_where_it_is_misspelt() -> None:
+    """Whoever tells of it later: what is told twice is one more effect, told once."""
+    for setting in SETTINGS:
+        misspelt = f"SIDECAR_{setting.variable.removeprefix('SIDECAR_')}S"
+        read = understand({misspelt: "x"}, {})
+        (unknown,) = read.problems
+        assert unknown.startswith(f"{misspelt}: unknown setting, did you mean '{setting.variable}'?")
+        missing = f"{setting.variable}: not set, expected it"
+        once = f"{unknown} It is required: not set, expected it"
+        assert read.once([unknown, "other: wrong", missing, missing]) == [once, "other: wrong"]
+        assert read.once([once, "other: wrong", missing]) == [once, "other: wrong"]
+        assert read.once([missing]) == [missing]

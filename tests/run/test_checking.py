@@ -708,6 +708,55 @@ def test_check_says_of_a_bad_value_what_run_says(
     assert len(told) == 1, told
 
 
+@pytest.mark.parametrize(
+    ("variable", "misspelt", "effect"),
+    [
+        (
+            "SIDECAR_UPSTREAM",
+            "SIDECAR_UPSTRAEM",
+            "It is required: not set, expected the protected app: `http(s)://host:port`",
+        ),
+        (
+            "SIDECAR_CERBOS_BINARY",
+            "SIDECAR_CERBOS_BINRAY",
+            "Without it: found neither `cerbos` on PATH nor node_modules/",
+        ),
+        (
+            "SIDECAR_POLICIES",
+            "SIDECAR_POLICEIS",
+            "Without it: found no folder 'policies', expected one with the Cerbos",
+        ),
+        ("SIDECAR_ROUTES", "SIDECAR_ROTUES", "Without it: cannot read routes.yaml: "),
+        (
+            "SIDECAR_CERBOS_TLS",
+            "SIDECAR_CERBOS_TSL",
+            "Without it: SIDECAR_CERBOS: found cerbos:3593, which is not on this",
+        ),
+        (
+            "SIDECAR_TLS_KEY",
+            "SIDECAR_TLS_KYE",
+            "Without it: SIDECAR_TLS_CERTIFICATE, SIDECAR_TLS_KEY: found one of them",
+        ),
+    ],
+)
+def test_a_misspelt_setting_is_told_once_with_what_it_is_needed_for(
+    sandbox: dict[str, str], monkeypatch: pytest.MonkeyPatch, variable: str, misspelt: str, effect: str
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    more = {
+        "SIDECAR_CERBOS_TLS": {"SIDECAR_CERBOS": "cerbos:3593"},
+        "SIDECAR_TLS_KEY": {"SIDECAR_TLS_CERTIFICATE": "certificate.pem"},
+    }.get(variable, {})
+    if variable == "SIDECAR_ROUTES":
+        Path("routes.yaml").unlink()
+    environ = {name: value for name, value in sandbox.items() if name != variable} | more | {misspelt: "x"}
+    found = checking.findings(environ, {})
+    (told,) = found.problems
+    assert told.startswith(f"{misspelt}: unknown setting, did you mean '{variable}'? {effect}")
+    assert run(environ) == [told]
+    assert not any(line.startswith(f"{variable}: ") for line in (*found.warnings, *found.notes))
+
+
 VERSIONLESS = """#!/bin/sh
 case "$1" in --version) exit 1;; esac
 exec {} "$@"
