@@ -553,7 +553,8 @@ ABOUT = {
         "for a moment, on a socket of its own. At each host to listen on it binds a free port, and gives it back at once.",
         "It takes [every setting as a flag](#settings-as-flags). Besides errors, it prints warnings on stderr: about routes and",
         "policies that work as written, but probably let through more than you mean ([what `check` says](../guides/policies.md#what-check-says)).",
-        "It tells all errors at once. What depends on a setting that has one is not judged by that setting's default: a note says what was left out.",
+        "It reports all errors at once. If a setting has an error, `check` skips what depends on that setting instead of using its default, and a note",
+        "says what it skipped.",
         "It opens connections only with `--probe` ([check the dependencies](../guides/operate.md#check-the-dependencies)).",
     ],
     "explain": [
