@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from sidecar.run.pdp import cerbos_binary, may_be_empty, policy_folder, require_
 from sidecar.run.route_file import RouteFile, read_route_file, without_upstream
 from sidecar.study import claims as claims_check
 from sidecar.study import held, lint, modes, proxies
-from sidecar.study.policies import parse_policies
+from sidecar.study.policies import Policies, parse_policies
 from sidecar.study.yaml_nodes import Place
 from sidecar.trust.issuers import trust_from
 
@@ -79,7 +80,9 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: boo
             found.problems.append(missing)
         elif missing:
             found.notes.append(_NO_UPSTREAM)
-        for policies in (each for each in folders if each is not None):
+    for policies in (each for each in folders if each is not None):
+        found.warnings.extend(_denying_all(policies))
+        if file.routes is not None:
             _lint(read, file.routes, policies, found, whole=file.whole)
     if prepared is not None and probe:
         _probe(prepared, bool(app), found)
@@ -129,7 +132,7 @@ _OF_CLIENTS = ("AWS_COGNITO_POOL_ID", "AWS_COGNITO_CLIENT_ID", "SIDECAR_ISSUER")
 
 def _routes(read: Understood, file: RouteFile, routes: RoutesFile, found: Findings) -> None:
     """Look at routes beside the settings, as far as these could be read."""
-    settings, skipped = read.settings, dict[str, None]()
+    settings, skipped = read.settings, dict[str, tuple[str, ...]]()
     if read.sure(*_OF_CLIENTS):
         found.problems.extend(_unknown_clients(settings, routes))
     if any(map(is_regular, settings.session_secrets)):
@@ -139,7 +142,7 @@ def _routes(read: Understood, file: RouteFile, routes: RoutesFile, found: Findin
         if read.sure(*look.reads):
             found.warnings.extend(look.find(settings, routes))
         else:
-            skipped[look.about] = None
+            skipped[look.about] = skipped.get(look.about, ()) + look.reads
     if file.whole:
         found.notes.extend(_drafts(settings, routes))
     if not file.in_force:
@@ -149,11 +152,12 @@ def _routes(read: Understood, file: RouteFile, routes: RoutesFile, found: Findin
         found.warnings.extend(claims.warnings)
         found.notes.extend(claims.notes)
     else:
-        skipped["claims of tokens"] = None
+        skipped["claims of tokens"] = _OF_CLAIMS
     if file.whole and read.sure("SIDECAR_MODE"):
         found.notes.extend(modes.notes(routes.table, settings.mode))
     if skipped:
-        found.skipped.append(f"not looked at before the settings can be read that say so: {', '.join(skipped)}")
+        faulty = sorted(read.doubtful.intersection(chain.from_iterable(skipped.values())))
+        found.skipped.append(f"not checked because of errors in {', '.join(faulty)}: {', '.join(skipped)}")
 
 
 _REGULAR = "SIDECAR_SESSION_SECRET: found a text with a pattern that can be guessed, expected openssl rand -base64 32"
@@ -202,23 +206,38 @@ def _not_imported(settings: Settings, routes: RoutesFile) -> list[str]:
 
 
 class _Policies(NamedTuple):
-    """Folder of policies that was looked at, and what is wrong with it."""
+    """Folder of policies that was looked at, what is wrong with it, and what could be read of it."""
 
     folder: Path
     problems: list[PolicyProblem]
+    parsed: Policies
+
+    @property
+    def partial(self) -> bool:
+        """True while it is not known what one of its files says."""
+        return self.parsed.partial or any(problem.opaque for problem in self.problems)
+
+
+def _denying_all(policies: _Policies) -> Iterator[str]:
+    """Warn of policies with which `run` starts and by which Cerbos denies everything."""
+    if policies.partial or not all(rule.deny for rule in policies.parsed.rules):
+        return
+    if policy_files.policy_files(policies.folder)[0]:
+        said = "found no rule that allows anything, expected one: Cerbos denies whatever the routes ask for"
+        yield f"{policies.folder}: {said}"
+    elif not policies.problems:
+        yield f"{policies.folder}: found no policy yet: in the mode `enforce` the sidecar does not start so"
 
 
 def _lint(read: Understood, routes: RoutesFile, policies: _Policies, found: Findings, *, whole: bool) -> None:
     """Hold policies against the routes, but for those that could not be understood. The routes are all of them where
     they are `whole`."""
-    opaque = {problem.file for problem in policies.problems if problem.opaque}
-    parsed = parse_policies(policies.folder, opaque)
+    parsed = policies.parsed
     found.warnings.extend(lint.warnings(routes, parsed, read.settings.routes, policies.problems))
     if whole:
         found.notes.extend(lint.notes(routes, parsed))
     in_force = policies.folder == Path(read.settings.policies)
-    understood = not opaque and not parsed.partial
-    if in_force and whole and understood and read.sure("SIDECAR_QUESTION_LOG_ATTRIBUTES"):
+    if in_force and whole and not policies.partial and read.sure("SIDECAR_QUESTION_LOG_ATTRIBUTES"):
         found.warnings.extend(_unrecorded(read.settings, lint.attributes_read(routes, parsed)))
 
 
@@ -302,8 +321,6 @@ def _embedded(settings: Settings, environ: Mapping[str, str], found: Findings) -
     if folder is not None:
         compiler = program if version is not None else None
         looked = _compiled(folder, compiler, errors, empty=may_be_empty(settings))
-        if not looked.problems and not policy_files.policy_files(folder)[0]:
-            found.warnings.append(f"{folder}: found no policy yet: in the mode `enforce` the sidecar does not start so")
     _add(found, errors)
     return looked
 
@@ -316,7 +333,7 @@ def _add(found: Findings, errors: Errors) -> None:
 def _compiled(
     folder: Path, program: Path | None, errors: Errors, *, follow: bool = True, empty: bool = False
 ) -> _Policies:  # fmt: skip
-    """Find what is wrong with a folder of policies, without `program` as far as its files tell, and add it."""
+    """Read a folder of policies, and add what is wrong with it: without `program`, as far as its files tell."""
     problems: list[PolicyProblem] = []
     policies: policy_files.PolicySnapshot | None = None
     try:
@@ -331,7 +348,8 @@ def _compiled(
         compiled = errors.tried(_all_problems_of, program, folder, policies, out)
         problems += compiled or []
     errors.problems += map(str, problems)
-    return _Policies(folder, problems)
+    opaque = {problem.file for problem in problems if problem.opaque}
+    return _Policies(folder, problems, parse_policies(folder, opaque))
 
 
 def _all_problems_of(

@@ -259,6 +259,9 @@ def _stays_allowed(deny: Rule, allow: Rule) -> bool:
 
 
 def _of_questions(routes: RoutesFile, policies: Policies, file: str) -> Iterator[Warn]:
+    if not policies.rules:
+        # the whole folder denies everything, which is told once
+        return
     named: dict[str, set[str]] = {}
     anywhere: list[Rule] = []
     for rule in policies.rules:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -23,10 +25,14 @@ from sidecar.config.routes.file import read_routes
 from sidecar.config.setting_table import SETTINGS
 from sidecar.config.settings import understand
 from sidecar.demo.processes import Process
+from sidecar.gate.decision import ALLOW, DENY, Question, Resource
+from sidecar.gate.identity import Principal
 from sidecar.pdp import cerbos_version, policy_files
+from sidecar.pdp.cerbos import Cerbos
 from sidecar.run import checking, route_file, workers
 from sidecar.run.checking import Findings
 from sidecar.run.errors import StartError
+from sidecar.run.pdp import embedded_cerbos
 from tests.conftest import policies
 from tests.stack import binary, free_port, older_binary
 from tests.tokens import SESSION_SECRET
@@ -884,6 +890,63 @@ def test_there_may_be_no_policy_yet_in_shadow_and_never_where_it_is_enforced(
         assert any(says in warning for warning in watching.warnings)
 
 
+HEAD = "apiVersion: api.cerbos.dev/v1\n"
+DENYING = {
+    "nothing": "",
+    "a comment": "# later\n",
+    "disabled": POLICIES + "disabled: true\n",
+    "names": HEAD + "exportVariables: {name: all, definitions: {one: 1 == 1}}\n",
+    "no rule": HEAD + "resourcePolicy: {resource: contact, version: default, rules: []}\n",
+    "a denial": HEAD
+    + "resourcePolicy: {resource: contact, version: default, rules: [{actions: ['*'], effect: EFFECT_DENY, roles: ['*']}]}\n",
+}
+
+
+@pytest.mark.parametrize("text", DENYING.values(), ids=DENYING)
+@pytest.mark.parametrize("mode", ["enforce", "shadow"])
+def test_policies_by_which_everything_is_denied_are_a_warning_as_run_starts_with_them(
+    suspended: dict[str, str], tmp_path: Path, text: str, mode: str
+) -> None:
+    (tmp_path / "policies/contact.yaml").write_text(text)
+    settings = {**suspended, "SIDECAR_MODE": mode}
+    found = checking.findings(settings, {})
+    assert found.problems == []
+    says = "policies: found no rule that allows anything, expected one: Cerbos denies whatever the routes ask for"
+    assert [line for line in found.warnings if line.startswith("policies: ")] == [says]
+    assert names_of_warnings(found) == []
+    assert says in checking.findings({**settings, "SIDECAR_ROUTES": "none.yaml"}, {}).warnings
+    assert asyncio.run(answer_of_cerbos(settings)) == DENY
+
+
+async def answer_of_cerbos(settings: Mapping[str, str]) -> str:
+    """What the Cerbos of `run` says of a question that POLICIES allow."""
+    embedded = embedded_cerbos(understand(settings, {}).settings, {})
+    assert embedded is not None
+    client = Cerbos(embedded.target, timeout=5.0, now=time.monotonic)
+    try:
+        await embedded.start()
+        asker = Principal("a", ("admin",), {"suspended": False}, "iss", 0.0, {})
+        return (
+            (await client.check(Question("r", asker, (Resource("contact", "1", "read", {}),))))
+            .results[0]
+            .effects["read"]
+        )
+    finally:
+        await client.aclose()
+        await embedded.stop()
+
+
+def test_policies_by_which_something_is_allowed_are_no_such_warning(suspended: dict[str, str]) -> None:
+    assert not any("found no rule" in line for line in checking.findings(suspended, {}).warnings)
+    assert asyncio.run(answer_of_cerbos(suspended)) == ALLOW
+
+
+def test_a_rule_of_a_file_that_cannot_be_read_may_allow(suspended: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "policies/contact.yaml").write_text(DENYING["no rule"])
+    (tmp_path / "policies/other.yaml").write_text("a: [\n")
+    assert not any("found no rule" in line for line in checking.findings(suspended, {}).warnings)
+
+
 @pytest.mark.parametrize(
     ("client", "problems"), [("web", []), ("agent", ["mcp_clients[0].client_id: found 'agent', expected one of"])]
 )
@@ -966,7 +1029,7 @@ routes:
   - {path: /list, resource: contact, query: [], actions: {GET: read}, items: {at: data, id: id}}
   - {path: /form, resource: contact, actions: {POST: read}, attributes: {a: "{form.a}"}, max_body: 4GiB}
 """
-UNJUDGED = "not looked at before the settings can be read that say so: "
+UNJUDGED = "not checked because of errors in "
 
 
 @pytest.mark.parametrize(
@@ -997,6 +1060,7 @@ def test_nothing_is_judged_by_a_value_that_stands_in_for_a_bad_one(
     assert not any(name in line for line in found.warnings)
     assert set(found.warnings) <= set(least.warnings)
     (note,) = [note for note in found.skipped if note.startswith(UNJUDGED)]
+    assert note.startswith(f"{UNJUDGED}{name}: ")
     assert warned in note
 
 
