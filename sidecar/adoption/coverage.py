@@ -15,7 +15,8 @@ from sidecar.config.routes.file import RoutesFile
 from sidecar.gate.ask import Ask
 from sidecar.gate.references import Reference, ReferenceSource
 from sidecar.gate.routing import Route
-from sidecar.study.globs import is_glob, kind_name, matches
+from sidecar.pdp.policy_names import kind_name
+from sidecar.study.globs import is_glob, matches
 from sidecar.study.policies import Policies, Rule
 from sidecar.study.reach import VERSION, about, by_kind
 from sidecar.study.reads import WHOLE, Use, uses

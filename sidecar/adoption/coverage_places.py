@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
+from sidecar.config.yaml_nodes import YamlDocument, entries, items
 from sidecar.gate.routing import route_name
-from sidecar.study.yaml_nodes import YamlDocument, entries, items
 
 
 class RoutePlaces:

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from sidecar.config.yaml_nodes import YamlDocument, entries, fields
 from sidecar.imports.json_stream import NotJson, members
 from sidecar.pdp.cerbos_binary import environment
 from sidecar.pdp.compiling import compile_policies
-from sidecar.study.globs import kind_name
+from sidecar.pdp.policy_names import kind_name
 from sidecar.study.policies import Rule
-from sidecar.study.yaml_nodes import YamlDocument, entries, fields
 
 COMPILE_WITHIN = 300.0
 """Seconds that the tests may take."""

@@ -21,7 +21,7 @@ from sidecar.adoption.policy_files import (
 )
 from sidecar.adoption.report_text import number_of, plain
 from sidecar.adoption.seal import MARK, sealed
-from sidecar.study.globs import kind_name
+from sidecar.pdp.policy_names import kind_name
 
 VERSION = 1
 

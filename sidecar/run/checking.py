@@ -12,6 +12,7 @@ from sidecar.config.placeholders import is_regular
 from sidecar.config.routes.file import RoutesFile
 from sidecar.config.setting_table import Settings
 from sidecar.config.settings import Understood, understand
+from sidecar.config.yaml_nodes import Place
 from sidecar.gate.function import Function
 from sidecar.pdp import cerbos_version, policy_files
 from sidecar.pdp.compiling import all_problems_of
@@ -23,7 +24,6 @@ from sidecar.run.route_file import RouteFile, read_route_file, without_upstream
 from sidecar.study import claims as claims_check
 from sidecar.study import held, lint, modes, proxies
 from sidecar.study.policies import Policies, parse_policies
-from sidecar.study.yaml_nodes import Place
 from sidecar.trust.issuers import trust_from
 
 EXTERNAL = """\

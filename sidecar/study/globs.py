@@ -1,11 +1,10 @@
-"""Cerbos' globs of actions and resources, and how it spells kinds (its source, internal/util/glob, internal/namer)."""
+"""Cerbos' globs of actions and resources (its source, internal/util/glob)."""
 
 from __future__ import annotations
 
 import re
 
 _PART = re.compile(r"\*\*|[*?]|\[[^\]]*\]|\{[^}]*\}|.", re.DOTALL)
-_PLAIN_KIND = re.compile(r"[A-Za-z][\w@./-]*(?::[A-Za-z][\w@./-]*)*", re.ASCII)
 
 
 def matches(glob: str, text: str) -> bool:
@@ -44,8 +43,3 @@ def is_glob(text: str) -> bool:
 def looks_like_glob(text: str) -> bool:
     """Return whether a text has wildcards that Cerbos does not take for such, for want of a `*`."""
     return not is_glob(text) and any(mark in text for mark in "?[{")
-
-
-def kind_name(kind: str) -> str:
-    """A kind as Cerbos files its policy: `a:b`, `a/b`, `a-b` and `a_b` are one."""
-    return re.sub(r"[^\w.]+", "_", kind) if _PLAIN_KIND.fullmatch(kind) else kind

@@ -12,14 +12,15 @@ from typing import NamedTuple
 from sidecar.bodies.mcp import ESSENTIAL, KINDS
 from sidecar.config.routes.file import RoutesFile
 from sidecar.config.suggest import did_you_mean
+from sidecar.config.yaml_nodes import Place
 from sidecar.pdp.policy_files import PolicyProblem
-from sidecar.study.globs import is_glob, kind_name, looks_like_glob, matches, overlap
+from sidecar.pdp.policy_names import kind_name
+from sidecar.study.globs import is_glob, looks_like_glob, matches, overlap
 from sidecar.study.policies import Policies, Policy, Rule
 from sidecar.study.reach import VERSION, about, by_kind
 from sidecar.study.reads import WHOLE, UnreadExpression, Use, uses
 from sidecar.study.schemas import Schema
 from sidecar.study.supply import PolicyQuestion, Supply, of_principal, questions
-from sidecar.study.yaml_nodes import Place
 
 _JSON_SCHEMA = {"integer": "number", "number": "number", "boolean": "bool", "string": "string"}
 

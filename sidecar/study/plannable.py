@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from sidecar.gate.narrowing import ListQuestion
+from sidecar.pdp.policy_names import kind_name
 from sidecar.plans.narrow import PlanTrust
 from sidecar.study.cel import CelError, Node, parse
-from sidecar.study.globs import kind_name, matches
+from sidecar.study.globs import matches
 from sidecar.study.policies import Match, Policies, PolicyNames, Rule
 
 EVERY_ROLE = frozenset(("*",))

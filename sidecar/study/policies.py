@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import yaml
 
+from sidecar.config.yaml_nodes import NothingInIt, Place, Scalar, YamlDocument, entries, fields, items
 from sidecar.config.yaml_text import NoYaml
 from sidecar.pdp.policy_files import PolicyProblem, policy_files
+from sidecar.pdp.policy_names import PolicyName, is_disabled, policy_name
 from sidecar.study.schemas import NO_SCHEMA, Schema, read_schema
-from sidecar.study.yaml_nodes import NothingInIt, Place, Scalar, YamlDocument, entries, fields, items
 
 ACCEPTS = "sidecar-check-accepts"
 """An annotation of a policy's `metadata`: names of warnings, with commas between, that are not told of its file."""
@@ -100,7 +101,6 @@ class _DerivedRole(NamedTuple):
     conditions: tuple[Condition, ...]
 
 
-_KINDS = ("resourcePolicy", "principalPolicy", "rolePolicy")
 _OVERRIDES = ("", "SCOPE_PERMISSIONS_UNSPECIFIED", "SCOPE_PERMISSIONS_OVERRIDE_PARENT")
 _EFFECTS = {"EFFECT_ALLOW": False, "1": False, "EFFECT_DENY": True, "2": True}
 
@@ -150,8 +150,7 @@ class _Reader:
             self.unread.append(PolicyProblem(str(path), f"could not be read: {error.strerror}", opaque=True))
             return
         root = fields(document.root)
-        disabled = document.scalar(root.get("disabled"))
-        if disabled is not None and disabled.value == "true":
+        if is_disabled(document):
             return
         self.documents.append(document)
         for kind in ("exportVariables", "exportConstants"):
@@ -240,13 +239,13 @@ class _Reader:
     def _read(self, document: YamlDocument) -> None:
         """Read the policy of one file, if it is one that has rules."""
         root = fields(document.root)
-        kind = next((kind for kind in _KINDS if kind in root), None)
-        if kind is None:
+        named = policy_name(document)
+        if named is None:
             if not root.keys() & {"derivedRoles", "exportVariables", "exportConstants"}:
                 self._note(document.place(document.root), "no kind of policy that is known")
             return
-        body = fields(root[kind])
-        policy = self._policy(document, kind, body)
+        body = fields(root[named.kind])
+        policy = self._policy(document, named, body)
         self.policies.append(policy)
         names = self._names(document, body)
         derived: dict[str, _DerivedRole] = {}
@@ -255,23 +254,17 @@ class _Reader:
         for number, node in enumerate(items(body.get("rules")), 1):
             self._rules(document, policy, node, names, derived, f"rule-{number:03d}")
 
-    def _policy(self, document: YamlDocument, kind: str, body: Mapping[str, yaml.Node]) -> Policy:
-        about = {"resourcePolicy": "resource", "principalPolicy": "principal", "rolePolicy": "role"}[kind]
-        said = {
-            field: scalar.value
-            for field in (about, "version", "scope", "scopePermissions")
-            if (scalar := document.scalar(body.get(field))) is not None
-        }
+    def _policy(self, document: YamlDocument, named: PolicyName, body: Mapping[str, yaml.Node]) -> Policy:
+        permissions = document.scalar(body.get("scopePermissions"))
         schemas = fields(body.get("schemas"))
         resource, principal = (
             read_schema(self._folder, document, schemas.get(which), self.unread)
             for which in ("resourceSchema", "principalSchema")
         )
         return Policy(
-            kind, said.get(about, ""), said.get("version", "default"), said.get("scope", ""),
-            document.place(body.get(about, document.root)),
+            named.kind, named.about, named.version, named.scope, named.place,
             _actions(document, body),
-            resource, principal, said.get("scopePermissions", "") not in _OVERRIDES,
+            resource, principal, permissions is not None and permissions.value not in _OVERRIDES,
             frozenset(owner for owner in ("principal", "resource") if f"{owner}Schema" in schemas),
         )  # fmt: skip
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sidecar.study.globs import kind_name, matches
+from sidecar.pdp.policy_names import kind_name
+from sidecar.study.globs import matches
 from sidecar.study.policies import Rule
 from sidecar.study.supply import PolicyQuestion
 

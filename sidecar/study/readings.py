@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sidecar.study.globs import kind_name, matches
+from sidecar.pdp.policy_names import kind_name
+from sidecar.study.globs import matches
 from sidecar.study.policies import Condition, Match, Policies, Rule
 from sidecar.study.reads import WHOLE, AttributeReference, Use, uses
 

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from sidecar.config.yaml_nodes import Place, Scalar
 from sidecar.study.cel import CelError, Node, parse
 from sidecar.study.policies import Condition, Match, PolicyNames
-from sidecar.study.yaml_nodes import Place, Scalar
 
 WHOLE = "*"
 """Stands for an attribute whose name is not written out: all of them, or one that is worked out."""

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import yaml
 
+from sidecar.config.yaml_nodes import YamlDocument, fields
 from sidecar.pdp.policy_files import PolicyProblem
-from sidecar.study.yaml_nodes import YamlDocument, fields
 
 
 class Schema(NamedTuple):

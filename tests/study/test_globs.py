@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.study.globs import is_glob, kind_name, looks_like_glob, matches, overlap
+from sidecar.study.globs import is_glob, looks_like_glob, matches, overlap
 from tests.stack import binary, older_binary
-from tests.study.compiled import HEAD, policy, results, rule
+from tests.study.compiled import HEAD, results
 
 GLOBS = [
     "*", "**", "view", "view*", "view:*", "view:**", "v?ew", "*:x", "v[aei]ew", "v[!aei]ew", "v[a-m]ew", "{view,edit}", "a.b",
@@ -33,22 +33,6 @@ def test_a_glob_names_the_actions_that_it_names_to_cerbos(tmp_path: Path, progra
         (kind, action) for kind, glob in zip(kinds, GLOBS, strict=True) for action in ACTIONS if matches(glob, action)
     }
     assert ours == allowed
-
-
-KINDS = ["a_b", "a:b", "a/b", "a-b", "a@b", "a--b", "a.b", "a b", "a:/b", "a+b", "A_b"]
-
-
-def test_kinds_are_one_where_they_are_one_to_cerbos(tmp_path: Path) -> None:
-    """Each kind has a policy in a version of its own."""
-    for number, kind in enumerate(KINDS):
-        (tmp_path / f"{number}.yaml").write_text(policy([rule()], kind=kind, version=f"v{number}"))
-    allowed = results(binary(), tmp_path, KINDS, ["read"], versions=[f"v{number}" for number in range(len(KINDS))])
-    assert {name for name, _ in allowed} == {
-        f"{other} v{number}"
-        for number, kind in enumerate(KINDS)
-        for other in KINDS
-        if kind_name(other) == kind_name(kind)
-    }
 
 
 def test_two_globs_may_overlap() -> None:

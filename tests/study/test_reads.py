@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from sidecar.config.yaml_nodes import Place, Scalar
 from sidecar.study.policies import Condition, Match, PolicyNames
 from sidecar.study.reads import UnreadExpression, Use, uses
-from sidecar.study.yaml_nodes import Place, Scalar
 from tests.stack import binary
 from tests.study.compiled import denied
 

@@ -1,4 +1,4 @@
-"""`study/yaml_nodes.py`: texts, their types and places, merge keys, and two spellings of a field."""
+"""`config/yaml_nodes.py`: texts, their types and places, merge keys, and two spellings of a field."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.config.yaml_nodes import Place, Scalar, YamlDocument, entries, fields, items
 from sidecar.config.yaml_text import NoYaml
-from sidecar.study.yaml_nodes import Place, Scalar, YamlDocument, entries, fields, items
 
 
 @pytest.mark.parametrize(
