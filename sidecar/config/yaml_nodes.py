@@ -72,7 +72,7 @@ class YamlDocument:
             before = error.object[: error.start].decode("utf-8-sig")
             said = f"found the byte 0x{error.object[error.start]:02X}, expected UTF-8"
             raise NoYaml(said, before.count("\n") + 1, len(before) - before.rfind("\n")) from None
-        root = compose(self._text)
+        root = compose(_without_tabs(self._text) if self._text.lstrip().startswith("{") else self._text)
         if root is None:
             raise NothingInIt("found nothing in it, expected a mapping")
         if not isinstance(root, yaml.MappingNode):
@@ -93,6 +93,14 @@ class YamlDocument:
     def texts(self, node: yaml.Node | None) -> tuple[str, ...]:
         """The texts of a list."""
         return tuple(item.value for item in items(node) if isinstance(item, yaml.ScalarNode))
+
+
+_QUOTED_OR_TAB = re.compile(r'"(?:[^"\\]|\\.)*"|\t', re.DOTALL)
+
+
+def _without_tabs(text: str) -> str:
+    """Return JSON with blanks for the tabs between its values: the parser of YAML takes no tab there."""
+    return _QUOTED_OR_TAB.sub(lambda match: " " if match[0] == "\t" else match[0], text) if "\t" in text else text
 
 
 def items(node: yaml.Node | None) -> list[yaml.Node]:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import re
 import subprocess
 import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from sidecar.config.yaml_nodes import Place, YamlDocument
+from sidecar.config.yaml_text import NoYaml
 from sidecar.pdp.cerbos_binary import EXPECTED, NoCerbos, environment
-from sidecar.pdp.policy_files import Changing, PolicyFault, PolicyProblem, PolicySnapshot, read_policies, write_files
+from sidecar.pdp.policy_files import (
+    Changing,
+    PolicyFault,
+    PolicyProblem,
+    PolicySnapshot,
+    policy_files,
+    read_policies,
+    write_files,
+)
+from sidecar.pdp.policy_names import is_disabled, policy_name
 
 _SCHEMAS, _ANY = "_schemas/", b"{}"
 _NO_PARENT = "missing_scope_details"
@@ -114,28 +125,43 @@ def faults_in(report: object, folder: Path, name: str = "") -> list[PolicyProble
 
 
 def _orphans(report: object, folder: Path, shown: Path) -> Iterator[PolicyProblem]:
-    """Find the policies of a scope above which there is none, which Cerbos names without their files."""
+    """Find the policies without those of their parent scopes, which Cerbos names without their files."""
     faults = report.get("lintErrors") if isinstance(report, dict) else None
+    missing: dict[str, list[str]] = {}
     for fault in (faults.get(_NO_PARENT) if isinstance(faults, dict) else None) or ():
-        below = [str(policy) for policy in fault.get("descendants") or ()]
-        said = f"found {', '.join(below)}, expected {fault.get('missing_policy')} above it, too"
-        place = next((place for policy in below for place in _places_of_scope(folder, policy)), None)
-        if place is None:
+        for key in fault.get("descendants") or ():
+            missing.setdefault(str(key), []).append(str(fault.get("missing_policy")))
+    unread = {problem.file for problem in faults_in(report, folder) if problem.opaque}
+    places = _places(folder, missing.keys(), unread)
+    for key, parents in missing.items():
+        expected = f"expected one for each of its parent scopes, too: add {' and '.join(parents)}, or change its scope"
+        if (place := places.get(key)) is None:
+            said = f"found the policy {key}, in a file that could not be told, {expected}"
             yield PolicyProblem(str(shown), said, kind=_NO_PARENT)
         else:
-            yield PolicyProblem(str(shown / place[0].relative_to(folder)), said, *place[1:], kind=_NO_PARENT)
+            file = shown / Path(place.file).relative_to(folder)
+            said = f"found the policy {key}, {expected}"
+            yield PolicyProblem(str(file), said, place.line, place.column, kind=_NO_PARENT)
 
 
-def _places_of_scope(folder: Path, policy: str) -> Iterator[tuple[Path, int, int]]:
-    """Find where a policy, `resource.NAME.vVERSION/SCOPE`, may say its scope."""
-    names, _, scope = policy.partition("/")
-    name = names.partition(".")[2].rpartition(".v")[0]
-    says = re.compile(rf"\bscope[\"']?\s*:\s*[\"']?{re.escape(scope)}(?![\w.-])")
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        for number, line in enumerate(text.splitlines() if name in text else (), 1):
-            if (found := says.search(line)) is not None:
-                yield path, number, found.start() + 1
+def _places(folder: Path, keys: Collection[str], without: Collection[str]) -> dict[str, Place]:
+    """Find where the policies of these names say their scopes. Cerbos takes the first file of those that say the same,
+    and none of the files `without`."""
+    found: dict[str, Place] = {}
+    scopes = {key.rpartition("/")[2].encode() for key in keys}
+    paths = [path for path in policy_files(folder)[0] if str(path) not in without] if keys else []
+    # to look for a text takes far less than to read YAML, in which it may be written otherwise
+    paths.sort(key=lambda path: not any(scope in path.read_bytes() for scope in scopes))
+    for path in paths:
+        # Cerbos reads files that our parser of YAML does not
+        with contextlib.suppress(NoYaml, OSError, RecursionError):
+            document = YamlDocument(path, str(path))
+            named = None if is_disabled(document) else policy_name(document)
+            if named is not None and named.key in keys:
+                found.setdefault(named.key, named.scope_place)
+        if len(found) == len(keys):
+            break
+    return found
 
 
 def _position(report: dict[str, object]) -> tuple[int, int]:

@@ -84,3 +84,12 @@ def test_what_is_no_yaml_has_a_whole_sentence_and_a_place(tmp_path: Path) -> Non
     with pytest.raises(NoYaml, match=r"^found the byte 0xE9, expected UTF-8$") as bytes_:
         YamlDocument(tmp_path / "latin.yaml", "latin.yaml")
     assert (bytes_.value.line, bytes_.value.column) == (2, 3)
+
+
+def test_json_may_have_tabs_between_its_values_and_places_stay(tmp_path: Path) -> None:
+    made = document(tmp_path, '\n{\t"a b":\t["x", "\\"\\ty\\""],\n\t"c":\t{}}\n')
+    root = entries(made.root)
+    assert made.texts(root["a b"]) == ("x", '"\ty"')
+    assert made.place(root["c"]) == Place("x.yaml", 3, 7)
+    with pytest.raises(NoYaml):
+        document(tmp_path, "a:\tb")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sidecar.gate.decision import ALLOW
-from sidecar.pdp.compiling import compile_policies, problems_of
+from sidecar.pdp.compiling import compile_policies, compile_snapshot, problems_of
+from sidecar.pdp.policy_files import read_policies
 from tests.pdp.test_embedded import POLICY, write
-from tests.stack import binary
+from tests.stack import binary, older_binary
 
 
 def test_policies_that_compile_have_no_problems(tmp_path: Path) -> None:
@@ -48,14 +51,61 @@ def test_a_program_that_cannot_be_run_is_an_os_error(tmp_path: Path) -> None:
         compile_policies(tmp_path / "nothing", write(tmp_path / "policies"))
 
 
-SCOPED = (
-    "apiVersion: api.cerbos.dev/v1\nresourcePolicy:\n  resource: doc\n  version: default\n  scope: a\n  rules: []\n"
-)
+def scoped(about: str = "resource: doc", *, version: str = "default", scope: str = "a", kind: str = "resource") -> str:
+    return f"apiVersion: api.cerbos.dev/v1\n{kind}Policy:\n  {about}\n  version: {version}\n  scope: {scope}\n  rules: []\n"
 
 
-def test_a_policy_without_one_above_it_is_told_with_the_place_of_its_scope(tmp_path: Path) -> None:
-    (tmp_path / "doc.yaml").write_text(SCOPED)
+def test_a_policy_without_those_of_its_parent_scopes_is_told_at_its_scope_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "doc.yaml").write_text(scoped(scope="a.b"))
     (told,) = problems_of(binary(), tmp_path)
     assert told == (
-        f"{tmp_path}/doc.yaml:5:3: found resource.doc.vdefault/a, expected resource.doc.vdefault above it, too"
+        f"{tmp_path}/doc.yaml:5:10: found the policy resource.doc.vdefault/a.b, expected one for each of its parent "
+        "scopes, too: add resource.doc.vdefault and resource.doc.vdefault/a, or change its scope"
     )
+
+
+def test_the_same_parent_is_missed_by_each_of_several_policies(tmp_path: Path) -> None:
+    for scope in ("a", "b"):
+        (tmp_path / f"{scope}.yaml").write_text(scoped(scope=scope))
+    told = problems_of(binary(), tmp_path)
+    assert [problem.partition(": ")[0] for problem in told] == [f"{tmp_path}/{scope}.yaml:5:10" for scope in "ab"]
+
+
+ORPHANS = {
+    "principal.yaml": scoped("principal: doc", kind="principal"),
+    "version.yaml": scoped(version="'20'"),
+    "child.yaml": scoped(scope="a.b"),
+    "slash.yaml": scoped("resource: a/b.vx:c"),
+    "name.yaml": scoped("resource: 'c d/e'"),
+    "alias.yaml": scoped("resource: alias\n  variables: {local: {x: &s a}}", scope="*s"),
+    "block.yaml": scoped("resource: block", scope="|-\n    a"),
+    "escape.yaml": scoped("resource: escape", scope='"\\x61"'),
+    "spelling.yaml": scoped("resource: spelling").replace("resourcePolicy", "resource_policy"),
+    "json.json": '{\n\t"apiVersion": "api.cerbos.dev/v1",\n\t"resourcePolicy": {"resource": "json", "version": "default", "scope": "a"}}',
+}
+OTHERS = {
+    "0-comment.yaml": scoped(scope="''  # of no scope: a, unlike\n  # scope: a"),
+    "0-text.yaml": "apiVersion: api.cerbos.dev/v1\ndescription: |\n  resource: doc\n  scope: a\nderivedRoles: {name: d, definitions: [{name: x, parentRoles: [y]}]}\n",
+    "0-disabled.yaml": "disabled: true\n" + scoped(scope="a.b"),
+    "0-broken.yaml": scoped(scope="a.b") + "  rulez: []\n",
+    "0_test.yaml": scoped(scope="a.b"),
+}
+
+
+@pytest.mark.parametrize("program", [binary, older_binary])
+def test_each_is_told_at_the_file_that_says_its_kind_name_version_and_scope(
+    tmp_path: Path, program: Callable[[], Path]
+) -> None:
+    for name, text in {**ORPHANS, **OTHERS}.items():
+        (tmp_path / name).write_text(text)
+    told = compile_snapshot(program(), tmp_path, read_policies(tmp_path))
+    placed = {problem.file: problem for problem in told if problem.kind == "missing_scope_details"}
+    assert {Path(file).name for file in placed} == set(ORPHANS)
+    for name, text in ORPHANS.items():
+        problem = placed[str(tmp_path / name)]
+        # what an alias stands for has its own place
+        at = re.search(r"(?=&s a)" if name == "alias.yaml" else r"scope\"?: ", text)
+        assert at is not None
+        place = text.count("\n", 0, at.end()) + 1, at.end() - text.rfind("\n", 0, at.end())
+        assert (problem.line, problem.column) == place, name
+    assert [problem.file for problem in told if problem.kind == "load_failures"] == [f"{tmp_path}/0-broken.yaml"]
