@@ -553,7 +553,7 @@ ABOUT = {
         "for a moment, on a socket of its own. At each host to listen on it binds a free port, and gives it back at once.",
         "It takes [every setting as a flag](#settings-as-flags). Besides errors, it prints warnings on stderr: about routes and",
         "policies that work as written, but probably let through more than you mean ([what `check` says](../guides/policies.md#what-check-says)).",
-        "It reports all errors at once. If a setting has an error, `check` skips what depends on that setting instead of using its default, and a note",
+        "It reports all errors at once. If a setting or a part of `routes.yaml` has one, `check` skips what depends on it instead of using its default, and a note",
         "says what it skipped.",
         "It opens connections only with `--probe` ([check the dependencies](../guides/operate.md#check-the-dependencies)).",
     ],

@@ -172,11 +172,10 @@ def check(options: argparse.Namespace) -> int:
         print(problem, file=sys.stderr)
     for warning in found.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    for skipped in found.skipped:
-        print(f"note: {skipped}", file=sys.stderr)
     if found.problems:
+        print("".join(f"note: {note}\n" for note in found.unsettled), end="", file=sys.stderr)
         return 1
-    print("".join(f"note: {note}\n" for note in found.notes), end="")
+    print("".join(f"note: {note}\n" for note in (*found.notes, *found.unsettled)), end="")
     count = len(found.warnings)
     warned = f", {count} warning{'s' if count > 1 else ''}" if count else ""
     print(f"{' and '.join(found.checked)}: nothing wrong{warned}")

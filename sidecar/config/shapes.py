@@ -15,7 +15,7 @@ from sidecar.config.yaml_text import NoYaml, compose
 
 class Problem(NamedTuple):
     """One fault of a file: where (1-based), and what was found and expected there. `path` are the names that lead to
-    it, where it has some."""
+    what it is about, where it has some: to a name that is unknown, missing or there twice, too."""
 
     file: str
     line: int
@@ -43,9 +43,12 @@ class Reader:
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
-    def fault(self, mark: Mark, message: str) -> None:
-        """Note a fault at a place; reading goes on, so that all faults are reported at once."""
-        self.problems.append(self._problem(mark, message))
+    def fault(self, mark: Mark, message: str, name: str = "") -> None:
+        """Note a fault at a place, or of the `name` there; reading goes on, so that all faults are reported at once."""
+        problem = self._problem(mark, message)
+        # one that has our own signs in it would lead elsewhere
+        named = bool(re.fullmatch(r"[^.\[\]]+", name))
+        self.problems.append(problem._replace(path=f"{mark.path}.{name}".lstrip(".")) if named else problem)
 
     def warn(self, mark: Mark, message: str) -> None:
         """Note what works as it is written, and lets more through than its author is likely to mean."""
@@ -246,7 +249,7 @@ class MapOf(NamedTuple):
         found: dict[str, Any] = {}
         for name, key, value in pairs_of(node, path, reader):
             if not re.fullmatch(self.key, name):
-                reader.fault(mark_of(key, path), f"found the name {name!r}, expected {self.what}")
+                reader.fault(mark_of(key, path), f"found the name {name!r}, expected {self.what}", name)
                 continue
             read = self.value.read(value, f"{path}.{name}".lstrip("."), reader)
             if read is not None:
@@ -306,14 +309,14 @@ class Record(NamedTuple):
             if known is None:
                 known_names = ", ".join(self.fields)
                 meant = did_you_mean(name, self.fields)
-                reader.fault(mark_of(key, path), f"found the name {name!r}, expected one of {known_names}{meant}")
+                reader.fault(mark_of(key, path), f"found the name {name!r}, expected one of {known_names}{meant}", name)
                 continue
             entry.marks[name] = mark_of(value, f"{path}.{name}".lstrip("."))
             read = known.shape.read(value, f"{path}.{name}".lstrip("."), reader)
             entry.values[name] = known.default if read is None else read
         for name, known in self.fields.items():
             if known.required and name not in entry.marks:
-                reader.fault(entry.mark, f"found no {name!r}, expected it: {known.doc}")
+                reader.fault(entry.mark, f"found no {name!r}, expected it: {known.doc}", name)
         return entry
 
     def schema(self) -> dict[str, Any]:
@@ -384,7 +387,7 @@ def pairs_of(node: yaml.Node, path: str, reader: Reader) -> list[tuple[str, yaml
     for key, value in node.value:
         name = key.value if isinstance(key, yaml.ScalarNode) else ""
         if name in pairs or (merged and key.tag == _MERGE):
-            reader.fault(mark_of(key, path), f"found {name!r} twice, expected it once")
+            reader.fault(mark_of(key, path), f"found {name!r} twice, expected it once", name)
         elif key.tag == _MERGE:
             merged = _mappings(value, path, reader)
         else:

@@ -45,14 +45,15 @@ class Findings(NamedTuple):
 
     `checked` are the files and folders that were read. A problem stops `sidecar run`, or may; a warning does not: what
     it names works as it is written, and lets more through than its author is likely to mean. A note says what this
-    command cannot see, and what is not enforced. `skipped` say what was not looked at because of a problem.
+    command cannot see, and what is not enforced. `unsettled` are notes that matter beside a problem, too: what was not
+    looked at because of one, and what `sidecar run` may miss.
     """
 
     checked: list[str]
     problems: list[str]
     warnings: list[str]
     notes: list[str]
-    skipped: list[str]
+    unsettled: list[str]
 
 
 def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: bool = False) -> Findings:
@@ -73,17 +74,19 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: boo
         found.problems.extend(error.problems)
         prepared = None
     folders = [_policies(read, told, found), _candidate(settings, found)]
-    if file.routes is not None:
+    missing = "" if app else without_upstream(settings._replace(upstream=""), file.routes)
+    if missing and "SIDECAR_UPSTREAM" in read.misspelt:
+        found.problems.append(missing)
+    elif missing:
+        found.unsettled.append(_NO_UPSTREAM)
+    if file.routes is None:
+        found.unsettled.extend(_not_checked([settings.routes], ["the routes beside settings and policies"]))
+    else:
         _routes(read, file, file.routes, found)
-        missing = "" if app else without_upstream(settings._replace(upstream=""), file.routes)
-        if missing and "SIDECAR_UPSTREAM" in read.misspelt:
-            found.problems.append(missing)
-        elif missing:
-            found.notes.append(_NO_UPSTREAM)
     for policies in (each for each in folders if each is not None):
         found.warnings.extend(_denying_all(policies))
         if file.routes is not None:
-            _lint(read, file.routes, policies, found, whole=file.whole)
+            _lint(read, file, file.routes, policies, found)
     if prepared is not None and probe:
         _probe(prepared, bool(app), found)
     once = read.once((*found.problems, *found.warnings))
@@ -92,12 +95,13 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: boo
 
 
 class _Look(NamedTuple):
-    """Part of what is looked at: where a problem is about one of the settings that it `reads`, it would be judged by
-    another value than is meant."""
+    """Part of what is looked at: where a problem is about one of the settings that it `reads`, or about one of these
+    names `of_file`, it would be judged by another value than is meant."""
 
     about: str
     reads: tuple[str, ...]
     find: Callable[[Settings, RoutesFile], Iterable[str]]
+    of_file: tuple[str, ...] = ()
 
 
 _WARNINGS = (
@@ -105,6 +109,7 @@ _WARNINGS = (
     _Look(
         "room for bodies", ("SIDECAR_HELD_MEMORY", "SIDECAR_HELD_DISK"),
         lambda settings, routes: held.warnings(routes, settings.routes, settings.held_memory, settings.held_disk),
+        ("defaults",),
     ),
     _Look(
         "room for answers", ("SIDECAR_HELD_MEMORY", "SIDECAR_EXT_PROC_LISTEN"),
@@ -128,36 +133,56 @@ _WARNINGS = (
 )  # fmt: skip
 _OF_CLAIMS = ("AWS_COGNITO_POOL_ID", "AWS_COGNITO_DOMAIN", "SIDECAR_ISSUER", "SIDECAR_LOGIN")
 _OF_CLIENTS = ("AWS_COGNITO_POOL_ID", "AWS_COGNITO_CLIENT_ID", "SIDECAR_ISSUER")
+_OF_FILE = {
+    "issuers": ("identity",),
+    "app clients": ("identity", "mcp_clients"),
+    **{look.about: look.of_file for look in _WARNINGS if look.of_file},
+    "claims of tokens": ("identity", "principal"),
+    "policies": ("principal",),
+}
+"""Part of what is looked at -> the names of the route file's top level by which it is judged, besides the routes."""
 
 
 def _routes(read: Understood, file: RouteFile, routes: RoutesFile, found: Findings) -> None:
-    """Look at routes beside the settings, as far as these could be read."""
-    settings, skipped = read.settings, dict[str, tuple[str, ...]]()
-    if read.sure(*_OF_CLIENTS):
+    """Look at routes beside the settings, as far as both could be read."""
+    settings = read.settings
+    if read.sure(*_OF_CLIENTS) and file.sure(*_OF_FILE["app clients"]):
         found.problems.extend(_unknown_clients(settings, routes))
     if any(map(is_regular, settings.session_secrets)):
         found.warnings.append(_REGULAR)
     found.warnings.extend(map(str, routes.warnings))
     for look in _WARNINGS:
-        if read.sure(*look.reads):
+        if read.sure(*look.reads) and file.sure(*look.of_file):
             found.warnings.extend(look.find(settings, routes))
-        else:
-            skipped[look.about] = skipped.get(look.about, ()) + look.reads
     if file.whole:
         found.notes.extend(_drafts(settings, routes))
-    if not file.in_force:
-        found.skipped.extend(_not_imported(settings, routes))
-    if read.sure(*_OF_CLAIMS):
+    if read.sure(*_OF_CLAIMS) and file.sure(*_OF_FILE["claims of tokens"]):
         claims = claims_check.lacking(routes, settings, file.text)
         found.warnings.extend(claims.warnings)
         found.notes.extend(claims.notes)
-    else:
-        skipped["claims of tokens"] = _OF_CLAIMS
     if file.whole and read.sure("SIDECAR_MODE"):
         found.notes.extend(modes.notes(routes.table, settings.mode))
-    if skipped:
-        faulty = sorted(read.doubtful.intersection(chain.from_iterable(skipped.values())))
-        found.skipped.append(f"not checked because of errors in {', '.join(faulty)}: {', '.join(skipped)}")
+    found.unsettled.extend((*_not_imported(file, settings, routes), *_unread(read), *_doubtful(settings, file)))
+
+
+def _unread(read: Understood) -> list[str]:
+    """Tell of the parts that were not looked at, since the settings may mean something else."""
+    looks = [*((look.about, look.reads) for look in _WARNINGS), ("claims of tokens", _OF_CLAIMS)]
+    skipped = [(about, reads) for about, reads in looks if not read.sure(*reads)]
+    faulty = sorted(read.doubtful.intersection(chain.from_iterable(reads for _, reads in skipped)))
+    return _not_checked(faulty, [about for about, _ in skipped])
+
+
+def _doubtful(settings: Settings, file: RouteFile) -> list[str]:
+    """Tell of the parts that were not looked at, since the route file may mean something else."""
+    skipped = {part: names for part, names in _OF_FILE.items() if not file.sure(*names)}
+    faulty = sorted(file.doubtful.intersection(chain.from_iterable(skipped.values())))
+    return _not_checked([f"`{name}` of {settings.routes}" for name in faulty], skipped)
+
+
+def _not_checked(faulty: Iterable[str], parts: Iterable[str]) -> list[str]:
+    said = ", ".join(dict.fromkeys(parts))
+    return [f"not checked because of errors in {', '.join(faulty)}: {said}"] if said else []
 
 
 _REGULAR = "SIDECAR_SESSION_SECRET: found a text with a pattern that can be guessed, expected openssl rand -base64 32"
@@ -199,8 +224,10 @@ def _drafts(settings: Settings, routes: RoutesFile) -> list[str]:
     return [f"{settings.routes}: {count} of {every} routes are drafts and not in force"] if count else []
 
 
-def _not_imported(settings: Settings, routes: RoutesFile) -> list[str]:
+def _not_imported(file: RouteFile, settings: Settings, routes: RoutesFile) -> list[str]:
     """Tell of the functions that were not looked at, since a file that is not in force runs no code."""
+    if file.in_force:
+        return []
     named = [name for name, lookup in routes.lookups.items() if isinstance(lookup.inquiry, Function)]
     return [f"functions not imported before {settings.routes} can be put in force: {', '.join(named)}"] if named else []
 
@@ -229,15 +256,16 @@ def _denying_all(policies: _Policies) -> Iterator[str]:
         yield f"{policies.folder}: found no policy yet: in the mode `enforce` the sidecar does not start so"
 
 
-def _lint(read: Understood, routes: RoutesFile, policies: _Policies, found: Findings, *, whole: bool) -> None:
-    """Hold policies against the routes, but for those that could not be understood. The routes are all of them where
-    they are `whole`."""
+def _lint(read: Understood, file: RouteFile, routes: RoutesFile, policies: _Policies, found: Findings) -> None:
+    """Hold policies against the routes, but for those that could not be understood."""
+    if not file.sure(*_OF_FILE["policies"]):
+        return
     parsed = policies.parsed
     found.warnings.extend(lint.warnings(routes, parsed, read.settings.routes, policies.problems))
-    if whole:
+    if file.whole:
         found.notes.extend(lint.notes(routes, parsed))
     in_force = policies.folder == Path(read.settings.policies)
-    if in_force and whole and not policies.partial and read.sure("SIDECAR_QUESTION_LOG_ATTRIBUTES"):
+    if in_force and file.whole and not policies.partial and read.sure("SIDECAR_QUESTION_LOG_ATTRIBUTES"):
         found.warnings.extend(_unrecorded(read.settings, lint.attributes_read(routes, parsed)))
 
 

@@ -176,7 +176,7 @@ def deciding(
     policies = errors.tried(policy_reload, settings, embedded, environ, wall_clock)
     trust, browser = None, None
     # of settings that contradict themselves it cannot be said who is trusted and who may sign in
-    if routes is not None and read.sure(*_OF_TRUST):
+    if routes is not None and file.sure("identity") and read.sure(*_OF_TRUST):
         trust = errors.tried(load_trust, settings, routes)
     if routes is not None and file.whole and read.sure(*_OF_CALLBACK):
         errors.tried(require_callback, settings, routes)

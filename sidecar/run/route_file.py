@@ -17,12 +17,18 @@ from sidecar.trust.issuers import Trust, trust_from
 
 class RouteFile(NamedTuple):
     """A route file as it was read. `problems` are all of it, and of what it says beside the settings. `routes` are
-    without those that have a fault where it is not `whole`, and None where it cannot be said what is sound."""
+    without those that have a fault where it is not `whole`, and None where it cannot be said what is sound. `doubtful`
+    are the names of its top level whose values may not be what the file means."""
 
     text: str
     routes: RoutesFile | None
     problems: tuple[str, ...] = ()
     whole: bool = True
+    doubtful: frozenset[str] = frozenset()
+
+    def sure(self, *names: str) -> bool:
+        """Return whether no fault is about one of these names of the top level."""
+        return self.doubtful.isdisjoint(names)
 
     @property
     def in_force(self) -> bool:
@@ -32,17 +38,16 @@ class RouteFile(NamedTuple):
 
 def read_route_file(settings: Settings, environ: Mapping[str, str]) -> RouteFile:
     """Read and check the route file."""
-    without = [] if settings.upstream else [_NO_UPSTREAM]
     try:
         text = Path(settings.routes).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         problem = f"SIDECAR_ROUTES: cannot read {settings.routes}: {error}"
-        return RouteFile("", None, (*without, problem), whole=False)
+        return RouteFile("", None, (*_unjudged(settings), problem), whole=False)
     try:
         routes = read_routes(text, settings.routes, environ)
     except RoutesError as error:
-        beside = [] if error.sound is None else _beside_settings(settings, error.sound)
-        return RouteFile(text, error.sound, (*map(str, error.problems), *beside), whole=False)
+        beside = _unjudged(settings) if error.sound is None else _beside_settings(settings, error.sound)
+        return RouteFile(text, error.sound, (*map(str, error.problems), *beside), False, error.doubtful)
     return RouteFile(text, routes, tuple(_beside_settings(settings, routes)))
 
 
@@ -52,6 +57,12 @@ def load_routes(settings: Settings, environ: Mapping[str, str]) -> RoutesFile:
     if file.routes is None or file.problems:
         raise StartError(*file.problems)
     return file.routes
+
+
+def _unjudged(settings: Settings) -> Iterator[str]:
+    """Yield what contradicts the settings most likely, where the routes could not be read."""
+    if missing := without_upstream(settings, None):
+        yield missing
 
 
 def _beside_settings(settings: Settings, routes: RoutesFile) -> Iterator[str]:
@@ -65,10 +76,13 @@ def _beside_settings(settings: Settings, routes: RoutesFile) -> Iterator[str]:
 _NO_UPSTREAM = "SIDECAR_UPSTREAM: not set, expected the protected app: `http(s)://host:port`, or `unix:/path`"
 
 
-def without_upstream(settings: Settings, routes: RoutesFile) -> str:
-    """Return why there has to be an app in the settings and there is none, or ""."""
+def without_upstream(settings: Settings, routes: RoutesFile | None) -> str:
+    """Return why there has to be an app in the settings and there is none, or "". None stands for routes that could not
+    be read."""
     if settings.upstream:
         return ""
+    if routes is None:
+        return f"{_NO_UPSTREAM}; or an `upstream` for each route of {settings.routes}"
     table = routes.table
     alone = next((route.name for route in (*table.routes, *routes.drafts) if route.upstream is None), "")
     if alone:

@@ -985,7 +985,7 @@ def test_an_app_that_run_would_miss_is_told(tmp_path: Path, routes: str, more: d
         "SIDECAR_POLICIES": str(policies()), "SIDECAR_CERBOS_BINARY": str(binary()), **more,
     }  # fmt: skip
     found = checking.findings(environ, {})
-    notes = [note for note in found.notes if note.startswith("SIDECAR_UPSTREAM: not set")]
+    notes = [note for note in found.unsettled if note.startswith("SIDECAR_UPSTREAM: not set")]
     assert (found.problems, len(notes)) == ([], told)
 
 
@@ -1054,12 +1054,12 @@ def test_nothing_is_judged_by_a_value_that_stands_in_for_a_bad_one(
     least = checking.findings(suspended, {})
     good = checking.findings({**suspended, **settings}, {})
     assert good.problems == []
-    assert [*good.skipped, *least.skipped] == []
+    assert [*good.unsettled, *least.unsettled] == []
     found = checking.findings({**suspended, **settings, **bad}, {})
     assert [problem.partition(":")[0] for problem in found.problems] == [name]
     assert not any(name in line for line in found.warnings)
     assert set(found.warnings) <= set(least.warnings)
-    (note,) = [note for note in found.skipped if note.startswith(UNJUDGED)]
+    (note,) = [note for note in found.unsettled if note.startswith(UNJUDGED)]
     assert note.startswith(f"{UNJUDGED}{name}: ")
     assert warned in note
 
@@ -1105,6 +1105,83 @@ def test_what_can_be_told_of_a_faulty_route_file_is_told_at_once(suspended: dict
     }  # fmt: skip
 
 
+FULL = (
+    ROUTES
+    + "defaults: {max_body: 4GiB}\nprincipal: {id: username, attributes: {suspended: {claim: email, type: bool}}}\n"
+)
+IDENTITY = "identity: [{region: eu-west-1, user_pool_id: eu-west-1_A, client_ids: [web]}]\n"
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "name", "parts"),
+    [
+        ("cache: {decisions: 1s}\n", "cache: 5\n", "", ""),
+        ("version: 1\n", "version: one\n", "", ""),
+        ("", "upstreams: 5\n", "", ""),
+        ("", "to_app: {headers: {Remote-User: x}}\n", "", ""),
+        (IDENTITY, "identity: [{region: eu-west-1}]\n", "`identity`", "issuers, app clients, claims of tokens"),
+        (IDENTITY, "identities: []\n", "`identity`", "issuers, app clients, claims of tokens"),
+        ("", "mcp_clients: [{client_id: agent}]\n", "`mcp_clients`", "app clients"),
+        ("max_body: 4GiB", "max_body: 4GB", "`defaults`", "room for bodies"),
+        ("id: username", "id: 7", "`principal`", "claims of tokens, policies"),
+    ],
+)  # fmt: skip
+def test_what_a_fault_elsewhere_in_the_route_file_leaves_sound_is_looked_at(
+    suspended: dict[str, str], good: str, bad: str, name: str, parts: str
+) -> None:
+    """And nothing is judged by a default that stands in: that it was not looked at is told."""
+    text = FULL.replace("resource: contact,", "resource: contact, attributes: {a: '{form.a}'},").replace("GET", "POST")
+    whole = text if good in text else text + good
+    Path("routes.yaml").write_text(whole)
+    least = checking.findings(suspended, {})
+    assert (least.problems, least.unsettled) == ([], [])
+    Path("routes.yaml").write_text(whole.replace(good, bad) if good else whole + bad)
+    found = checking.findings(suspended, {})
+    assert len({problem.split(": ")[0] for problem in found.problems}) == 1, found.problems
+    assert found.unsettled == ([f"not checked because of errors in {name} of routes.yaml: {parts}"] if name else [])
+    skipped = {
+        "room for bodies": ("max_body",), "claims of tokens": ("principal.id", "principal.attributes"), "policies": ("policies/",),
+    }  # fmt: skip
+    unsaid = [text for part, texts in skipped.items() if part in parts for text in texts]
+    kept = [line for line in least.warnings if not any(text in line for text in unsaid)]
+    assert [re.sub(r":\d+:\d+: ", ": ", line) for line in found.warnings] == [
+        re.sub(r":\d+:\d+: ", ": ", line) for line in kept
+    ]
+    assert run(suspended)[: len(found.problems)] == found.problems
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (ROUTES + "cache: 5\n", "; or an `upstream` for each route of routes.yaml: /x has none"),
+        (ROUTES + "draft: maybe\n", "; or an `upstream` for each route of routes.yaml"),
+        ("version: 1\nroutes: [\n", "; or an `upstream` for each route of routes.yaml"),
+        ("", "; or an `upstream` for each route of routes.yaml"),
+        (SEVERAL + "cache: 5\n", ""),
+        (SEVERAL + "cache: 5\ndefaults: {access: authenticated}\n", ": `defaults.access: authenticated` lets paths"),
+    ],
+)
+def test_that_there_is_no_app_is_told_beside_a_fault_of_the_route_file(
+    suspended: dict[str, str], text: str, says: str
+) -> None:
+    Path("routes.yaml").write_text(text)
+    del suspended["SIDECAR_UPSTREAM"]
+    told = [problem for problem in run(suspended) if problem.startswith("SIDECAR_UPSTREAM: not set, expected")]
+    assert [says in problem for problem in told] == ([True] if says else [])
+    found = checking.findings(suspended, {})
+    assert found.problems
+    assert any(note.startswith("SIDECAR_UPSTREAM: not set, expected it, or --up") for note in found.unsettled) == bool(
+        says
+    )
+
+
+def test_of_routes_that_cannot_be_read_it_is_told_that_nothing_was_looked_at(suspended: dict[str, str]) -> None:
+    Path("routes.yaml").write_text("version: 1\nroutes: [\n")
+    found = checking.findings(suspended, {})
+    assert (len(found.problems), found.warnings) == (1, [])
+    assert found.unsettled == ["not checked because of errors in routes.yaml: the routes beside settings and policies"]
+
+
 CODE = """\
 version: 1
 lookups: {{f: {{function: "{function}", attributes: {{a: a}}}}}}
@@ -1113,7 +1190,7 @@ routes:
 """
 
 
-@pytest.mark.parametrize("more", ["", "  - {path: /y, resource: contact, actions: 5}\n", "draft: true\n"])
+@pytest.mark.parametrize("more", ["", "  - {path: /y, resource: contact, actions: 5}\n", "draft: true\n", "cache: 5\n"])
 def test_no_code_is_run_of_a_route_file_that_is_not_put_in_force(
     suspended: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str
 ) -> None:
@@ -1123,7 +1200,7 @@ def test_no_code_is_run_of_a_route_file_that_is_not_put_in_force(
     (tmp_path / f"{module}.py").write_text("def find(asked):\n    return None\n")
     Path("routes.yaml").write_text(CODE.format(function=f"{module}:find") + more)
     found = checking.findings(suspended, {})
-    skipped = [note for note in found.skipped if note.startswith("functions not imported before routes.yaml can be")]
+    skipped = [note for note in found.unsettled if note.startswith("functions not imported before routes.yaml can be")]
     assert (module in sys.modules, [note[-3:] for note in skipped]) == (not more, [": f"] if more else [])
     if more:
         assert run(suspended)

@@ -24,6 +24,7 @@ from sidecar.config.routes.upstreams import (
     warn_unused,
 )
 from sidecar.config.shapes import Entry, Mark, Problem, Reader, read_document
+from sidecar.config.suggest import closest
 from sidecar.gate.decision_cache import DecisionCache
 from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.lookup import Lookup
@@ -94,13 +95,20 @@ class RoutesFile:
 
 class RoutesError(Exception):
     """The file cannot be used; `problems` are all of its faults. `sound` is the file without the routes and lookups
-    that have them, and without the routes that ask such a lookup: what is wrong with that is told at once, too. It is
-    None where a fault is elsewhere."""
+    that have them, and without the routes that ask such a lookup: what is wrong with that is told at once, too. In it
+    a default may stand in for what a name of the file's top level says, if that is one of `doubtful`. It is None where
+    the faults leave open which routes there are."""
 
-    def __init__(self, problems: list[Problem], sound: RoutesFile | None = None) -> None:
+    def __init__(
+        self,
+        problems: list[Problem],
+        sound: RoutesFile | None = None,
+        doubtful: frozenset[str] = frozenset(FILE.fields),
+    ) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
         self.sound = sound
+        self.doubtful = doubtful
 
 
 def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
@@ -120,7 +128,8 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
     upstreams = read_upstreams(document["upstreams"], reader)
     entries = read_entries(document["routes"], lookups, upstreams, defaults["max_body"], to_app, reader)
     routes = [route for route, _ in entries]
-    warn_unused(document["upstreams"], [route.upstream for route in routes], reader)
+    if not any(problem.path.startswith("routes") for problem in reader.problems):
+        warn_unused(document["upstreams"], [route.upstream for route in routes], reader)
     check_read(to_app, routes, lookups.values(), document.at("to_app"), reader)
     identities = tuple(_identity(entry, reader) for entry in document["identity"])
     check_overlaps(placed_hosts(document["identity"]), reader)
@@ -131,15 +140,20 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
         document, entries, lookups, marks, to_app, identities, principal, clients_of(document["mcp_clients"], reader)
     )  # fmt: skip
     if reader.problems:
-        sound = _sound(read, reader.problems)
+        doubtful = _doubtful(document, reader.problems)
+        sound = _sound(read, reader.problems, doubtful)
         raise RoutesError(
-            sorted(reader.problems, key=lambda problem: problem[1:3]), sound and _made(sound, defaults, text, reader)
+            sorted(reader.problems, key=lambda problem: problem[1:3]),
+            sound and _made(sound, defaults, text, reader),
+            doubtful,
         )
     return _made(read, defaults, text, reader)
 
 
 _INSIDE = re.compile(r"routes\[\d+\]|lookups\.[^.\[]+")
 """The path of one route or lookup, at the beginning of those below it."""
+_TOP = re.compile(r"[^.\[]+")
+"""The name of the file's top level, at the beginning of a path."""
 
 
 class _Read(NamedTuple):
@@ -155,13 +169,32 @@ class _Read(NamedTuple):
     clients: tuple[RegisteredClient, ...]
 
 
-def _sound(read: _Read, problems: list[Problem]) -> _Read | None:
-    """Leave out the routes and the lookups with a fault; None where one is elsewhere."""
+def _doubtful(document: Entry, problems: list[Problem]) -> frozenset[str]:
+    """Find the names of the top level whose values are not what the file means, or may not be."""
+    found = set[str]()
+    for problem in problems:
+        top = _TOP.match(problem.path)
+        if top is None:
+            return frozenset(FILE.fields)
+        if _INSIDE.match(problem.path) is not None:
+            continue
+        meant = top[0] if top[0] in FILE.fields else closest(top[0], FILE.fields)
+        # an unknown name that is like none may say what each other one leaves out
+        found.update([meant] if meant else (name for name in FILE.fields if not document.has(name)))
+    return frozenset(found)
+
+
+def _sound(read: _Read, problems: list[Problem], doubtful: frozenset[str]) -> _Read | None:
+    """Leave out the routes and the lookups with a fault; None where it is open which routes are in force."""
+    if not doubtful.isdisjoint(("routes", "draft")):
+        return None
     places = [_INSIDE.match(problem.path) for problem in problems]
     faulty = {place[0] for place in places if place is not None}
-    if None in places:
-        return None
-    lookups = {name: lookup for name, lookup in read.lookups.items() if f"lookups.{name}" not in faulty}
+    lookups = {
+        name: lookup
+        for name, lookup in read.lookups.items()
+        if f"lookups.{name}" not in faulty and "lookups" not in doubtful
+    }
     entries = [
         (route, entry)
         for route, entry in read.entries

@@ -183,11 +183,63 @@ def test_what_has_no_fault_of_its_own_is_read_all_the_same() -> None:
     assert (set(sound.lookups), set(sound.lookup_marks), set(sound.route_marks)) == ({"good"}, {"good"}, {"/a/{id}"})
 
 
-@pytest.mark.parametrize("more", ["wat: 1\n", "principal: {id: 7}\n", "identity: 1\n", "upstreams: {a: 5}\n"])
-def test_what_a_fault_elsewhere_may_change_is_not_called_sound(more: str) -> None:
+@pytest.mark.parametrize(
+    "more", ["wat: 1\n", "rotues: []\n", "draft: yes\n", "routes: []\n", "<<: 5\n", "'routes[0]': 5\n"]
+)
+def test_where_it_is_open_which_routes_there_are_nothing_is_called_sound(more: str) -> None:
     with pytest.raises(RoutesError) as caught:
         read_routes(one_route("{path: /x, access: public}", more), "r.yaml", {})
     assert caught.value.sound is None
+    assert not caught.value.doubtful.isdisjoint(("routes", "draft"))
+
+
+@pytest.mark.parametrize(
+    ("more", "doubtful"),
+    [
+        ("principal: {id: 7}\n", {"principal"}),
+        ("identity: 1\n", {"identity"}),
+        ("identity: [{issuer: 'https://i'}]\nmcp_clients: [7]\n", {"identity", "mcp_clients"}),
+        ("upstreams: {a: 5}\n", {"upstreams"}),
+        ("to_app: {headers: 7}\ncache: 5\n", {"to_app", "cache"}),
+        ("defaults: {acess: deny}\n", {"defaults"}),
+        ("principals: {id: username}\n", {"principal"}),
+        ("cache: {decisions: 1s}\ncache: {decisions: 2s}\n", {"cache"}),
+        # a name that is like none may mean each that is not given
+        ("draft: false\ncache: {decisions: 1s}\nwat: 1\n", {"upstreams", "identity", "principal", "to_app", "lookups", "mcp_clients", "defaults"}),
+        # a lookup that is there twice is one with a fault
+        ("lookups: {good: {url: 'http://h'}, good: {url: 'http://h'}}\n", set()),
+    ],
+)  # fmt: skip
+def test_the_routes_are_sound_beside_a_fault_elsewhere_and_what_it_is_about_is_doubtful(
+    more: str, doubtful: set[str]
+) -> None:
+    with pytest.raises(RoutesError) as caught:
+        read_routes(one_route("{path: /x, access: public}", more), "r.yaml", {})
+    sound = caught.value.sound
+    assert sound is not None
+    assert [route.name for route in sound.table.routes] == ["/x"]
+    assert caught.value.doubtful == doubtful
+
+
+def test_no_route_that_asks_a_lookup_is_sound_where_it_is_open_which_there_are() -> None:
+    text = LOOKED_UP.replace(
+        "version: 1", "version: 1\nlookup: {good: {url: 'http://other/{id}', attributes: {owner: id}}}"
+    )
+    with pytest.raises(RoutesError) as caught:
+        read_routes(text, "r.yaml", {})
+    sound = caught.value.sound
+    assert sound is not None
+    assert (sound.table.routes, [route.name for route in sound.drafts], sound.lookups) == ((), ["/d"], {})
+
+
+def test_nothing_is_said_of_an_app_while_a_route_that_may_lead_to_it_cannot_be_read() -> None:
+    apps = "upstreams: {crm: 'http://crm'}\n"
+    for route, told in (("{path: /x, access: public}", 1), ("{path: /x, access: public, upstream: 5}", 0)):
+        with pytest.raises(RoutesError) as caught:
+            read_routes(one_route(route, apps + "cache: 5\n"), "r.yaml", {})
+        sound = caught.value.sound
+        assert sound is not None
+        assert len(sound.warnings) == told
 
 
 def test_what_is_not_a_mapping_is_a_fault() -> None:
