@@ -7,7 +7,7 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Collection, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from sidecar.config.yaml_nodes import Place, YamlDocument
 from sidecar.config.yaml_text import NoYaml
@@ -48,17 +48,22 @@ def problems_of(
 def compile_snapshot(
     binary: Path, folder: Path, policies: PolicySnapshot, without: Collection[str] = ()
 ) -> list[PolicyProblem]:  # fmt: skip
-    """Compile what was read of a folder, but for the files `without`, named as in problems; a schema among them takes
-    anything, so that Cerbos finds it. Raises OSError."""
+    """Compile what was read of a folder, but for the files and folders `without`, named as in problems; a schema among
+    them takes anything, so that Cerbos finds it. Raises OSError."""
     files = {
-        name: content if str(folder / name) not in without else _ANY
+        name: _ANY if _is_among(folder, name, without) else content
         for name, content in policies.files.items()
-        if str(folder / name) not in without or name.startswith(_SCHEMAS)
+        if name.startswith(_SCHEMAS) or not _is_among(folder, name, without)
     }
     with tempfile.TemporaryDirectory(prefix="sidecar-policies-") as copy:
         # `cerbos compile` follows no links to folders
         write_files(Path(copy), files)
         return _compile(binary, Path(copy), folder)
+
+
+def _is_among(folder: Path, name: str, without: Collection[str]) -> bool:
+    """Return whether a file is one of these, or in one: Cerbos tells of a folder `_schemas` in the wrong place."""
+    return any(str(folder / each) in without for each in (name, *PurePosixPath(name).parents[:-1]))
 
 
 def all_problems_of(

@@ -85,6 +85,9 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: boo
         _routes(read, file, file.routes, found)
     for policies in (each for each in folders if each is not None):
         found.warnings.extend(_denying_all(policies))
+        if policies.stopped:
+            unplaced = f"{policies.folder} whose file could not be told"
+            found.unsettled.extend(_not_checked([unplaced], ["expressions of its policies"]))
         if file.routes is not None:
             _lint(read, file, file.routes, policies, found)
     if prepared is not None and probe:
@@ -233,11 +236,13 @@ def _not_imported(file: RouteFile, settings: Settings, routes: RoutesFile) -> li
 
 
 class _Policies(NamedTuple):
-    """Folder of policies that was looked at, what is wrong with it, and what could be read of it."""
+    """Folder of policies that was looked at, what is wrong with it, and what could be read of it. `stopped` is true
+    where Cerbos could not be kept from a problem, which had no file, and so did not compile the rest."""
 
     folder: Path
     problems: list[PolicyProblem]
     parsed: Policies
+    stopped: bool = False
 
     @property
     def partial(self) -> bool:
@@ -364,6 +369,7 @@ def _compiled(
     """Read a folder of policies, and add what is wrong with it: without `program`, as far as its files tell."""
     problems: list[PolicyProblem] = []
     policies: policy_files.PolicySnapshot | None = None
+    compiled: list[PolicyProblem] = []
     try:
         policies = policy_files.read_policies(folder, follow=follow, empty=empty)
     except policy_files.PolicyFault as fault:
@@ -373,11 +379,12 @@ def _compiled(
         problems = [PolicyProblem(str(folder), said, opaque=True)]
     if program is not None and policies is not None and policies.names:
         out = {problem.file for problem in problems}
-        compiled = errors.tried(_all_problems_of, program, folder, policies, out)
-        problems += compiled or []
+        compiled = errors.tried(_all_problems_of, program, folder, policies, out) or []
+        problems += compiled
     errors.problems += map(str, problems)
     opaque = {problem.file for problem in problems if problem.opaque}
-    return _Policies(folder, problems, parse_policies(folder, opaque))
+    stopped = any(problem.file == str(folder) for problem in compiled)
+    return _Policies(folder, problems, parse_policies(folder, opaque), stopped)
 
 
 def _all_problems_of(

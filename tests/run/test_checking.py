@@ -167,6 +167,40 @@ def test_all_that_is_wrong_with_policies_is_told_at_once(suspended: dict[str, st
     assert [line.partition(": ")[0] for line in found.warnings] == ["policies/contact.yaml:8:7"]
 
 
+def test_schemas_in_the_wrong_place_hide_nothing(suspended: dict[str, str], tmp_path: Path) -> None:
+    folder = tmp_path / "policies"
+    (folder / "contact.yaml").write_text(POLICIES.replace("P.attr.suspended == true", "P.attr.suspended =="))
+    (folder / "below/_schemas").mkdir(parents=True)
+    (folder / "below/_schemas/x.json").write_text("{}")
+    schemas, expression = checking.findings(suspended, {}).problems
+    assert schemas.startswith("policies/below/_schemas:1:1: ")
+    assert expression.startswith("policies/contact.yaml:7:80: ")
+
+
+def test_expressions_that_are_not_compiled_for_a_problem_without_a_file_are_told(
+    suspended: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "policies"
+    (folder / "contact.yaml").write_text(POLICIES.replace("P.attr.suspended == true", "P.attr.suspended =="))
+    # a name that Cerbos takes, and no parser that keeps to YAML
+    said = "not checked because of errors in policies whose file could not be told: expressions of its policies"
+    for name, problems, unsettled in (("child", 2, []), ("%child", 1, [said])):
+        (folder / "child.yaml").write_text(CHILD.replace("child", name))
+        found = checking.findings({**suspended, "SIDECAR_UPSTREAM": "http://app"}, {})
+        assert (len(found.problems), found.unsettled) == (problems, unsettled), found
+        assert any(f"found the policy resource.{name}.vdefault/a" in problem for problem in found.problems)
+
+
+CHILD = """\
+apiVersion: api.cerbos.dev/v1
+resourcePolicy:
+  resource: child
+  version: default
+  scope: a
+  rules: []
+"""
+
+
 def test_a_schema_that_is_no_json_hides_nothing_and_is_told_once(suspended: dict[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "policies"
     (folder / "_schemas").mkdir()
