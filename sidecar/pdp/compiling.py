@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from sidecar.config.yaml_nodes import Place, YamlDocument
 from sidecar.config.yaml_text import NoYaml
@@ -21,7 +22,7 @@ from sidecar.pdp.policy_files import (
     read_policies,
     write_files,
 )
-from sidecar.pdp.policy_names import is_disabled, policy_name
+from sidecar.pdp.policy_names import PolicyName, is_disabled, policy_name
 
 _SCHEMAS, _ANY = "_schemas/", b"{}"
 _NO_PARENT = "missing_scope_details"
@@ -63,12 +64,19 @@ def compile_snapshot(
 
 def _is_among(folder: Path, name: str, without: Collection[str]) -> bool:
     """Return whether a file is one of these, or in one: Cerbos tells of a folder `_schemas` in the wrong place."""
-    return any(str(folder / each) in without for each in (name, *PurePosixPath(name).parents[:-1]))
+    places = folder / name, *(folder / above for above in PurePosixPath(name).parents[:-1])
+    return any(str(place) in without for place in places)
 
 
-def all_problems_of(
-    binary: Path, folder: Path, policies: PolicySnapshot, without: Collection[str]
-) -> list[PolicyProblem]:
+class Compiled(NamedTuple):
+    """All problems of a policy folder. `stopped` is true where one of them kept Cerbos from compiling expressions: no
+    file was found that could be left out."""
+
+    problems: list[PolicyProblem]
+    stopped: bool = False
+
+
+def all_problems_of(binary: Path, folder: Path, policies: PolicySnapshot, without: Collection[str]) -> Compiled:
     """Compile what was read of a folder but for the files `without`, and again without those that keep Cerbos from
     compiling the others, until all of them are looked at. Raises OSError."""
     found: list[PolicyProblem] = []
@@ -81,7 +89,7 @@ def all_problems_of(
         ]
         more = {problem.file for problem in told if problem.kind in _STRUCTURE} - out - {str(folder)}
         if not more:
-            return found
+            return Compiled(found, any(problem.kind in _STRUCTURE or problem.file == str(folder) for problem in told))
         out |= more
 
 
@@ -137,9 +145,13 @@ def _orphans(report: object, folder: Path, shown: Path) -> Iterator[PolicyProble
         for key in fault.get("descendants") or ():
             missing.setdefault(str(key), []).append(str(fault.get("missing_policy")))
     unread = {problem.file for problem in faults_in(report, folder) if problem.opaque}
+    unloaded = {named.key for file in unread if missing and (named := _name_in(Path(file))) is not None}
     places = _places(folder, missing.keys(), unread)
     for key, parents in missing.items():
-        expected = f"expected one for each of its parent scopes, too: add {' and '.join(parents)}, or change its scope"
+        # a policy that is there, and could not be loaded, is told by itself
+        if not (absent := [parent for parent in parents if parent not in unloaded]):
+            continue
+        expected = f"expected one for each of its parent scopes, too: add {' and '.join(absent)}, or change its scope"
         if (place := places.get(key)) is None:
             said = f"found the policy {key}, in a file that could not be told, {expected}"
             yield PolicyProblem(str(shown), said, kind=_NO_PARENT)
@@ -158,15 +170,20 @@ def _places(folder: Path, keys: Collection[str], without: Collection[str]) -> di
     # to look for a text takes far less than to read YAML, in which it may be written otherwise
     paths.sort(key=lambda path: not any(scope in path.read_bytes() for scope in scopes))
     for path in paths:
-        # Cerbos reads files that our parser of YAML does not
-        with contextlib.suppress(NoYaml, OSError, RecursionError):
-            document = YamlDocument(path, str(path))
-            named = None if is_disabled(document) else policy_name(document)
-            if named is not None and named.key in keys:
-                found.setdefault(named.key, named.scope_place)
+        named = _name_in(path)
+        if named is not None and named.key in keys:
+            found.setdefault(named.key, named.scope_place)
         if len(found) == len(keys):
             break
     return found
+
+
+def _name_in(path: Path) -> PolicyName | None:
+    """Return which policy a file holds, None of one that is disabled or that our parser of YAML does not take."""
+    with contextlib.suppress(NoYaml, OSError, RecursionError):
+        document = YamlDocument(path, str(path))
+        return None if is_disabled(document) else policy_name(document)
+    return None
 
 
 def _position(report: dict[str, object]) -> tuple[int, int]:

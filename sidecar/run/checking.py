@@ -15,7 +15,7 @@ from sidecar.config.settings import Understood, understand
 from sidecar.config.yaml_nodes import Place
 from sidecar.gate.function import Function
 from sidecar.pdp import cerbos_version, policy_files
-from sidecar.pdp.compiling import all_problems_of
+from sidecar.pdp.compiling import Compiled, all_problems_of
 from sidecar.pdp.policy_files import PolicyProblem
 from sidecar.run.errors import Errors, StartError, blaming
 from sidecar.run.parts import Prepared, prepare
@@ -237,7 +237,7 @@ def _not_imported(file: RouteFile, settings: Settings, routes: RoutesFile) -> li
 
 class _Policies(NamedTuple):
     """Folder of policies that was looked at, what is wrong with it, and what could be read of it. `stopped` is true
-    where Cerbos could not be kept from a problem, which had no file, and so did not compile the rest."""
+    where Cerbos did not compile the expressions of the rest."""
 
     folder: Path
     problems: list[PolicyProblem]
@@ -369,7 +369,7 @@ def _compiled(
     """Read a folder of policies, and add what is wrong with it: without `program`, as far as its files tell."""
     problems: list[PolicyProblem] = []
     policies: policy_files.PolicySnapshot | None = None
-    compiled: list[PolicyProblem] = []
+    compiled = Compiled([])
     try:
         policies = policy_files.read_policies(folder, follow=follow, empty=empty)
     except policy_files.PolicyFault as fault:
@@ -379,16 +379,15 @@ def _compiled(
         problems = [PolicyProblem(str(folder), said, opaque=True)]
     if program is not None and policies is not None and policies.names:
         out = {problem.file for problem in problems}
-        compiled = errors.tried(_all_problems_of, program, folder, policies, out) or []
-        problems += compiled
+        compiled = errors.tried(_all_problems_of, program, folder, policies, out) or compiled
+        problems += compiled.problems
     errors.problems += map(str, problems)
     opaque = {problem.file for problem in problems if problem.opaque}
-    stopped = any(problem.file == str(folder) for problem in compiled)
-    return _Policies(folder, problems, parse_policies(folder, opaque), stopped)
+    return _Policies(folder, problems, parse_policies(folder, opaque), compiled.stopped)
 
 
 def _all_problems_of(
     program: Path, folder: Path, policies: policy_files.PolicySnapshot, without: set[str]
-) -> list[PolicyProblem]:  # fmt: skip
+) -> Compiled:  # fmt: skip
     with blaming("SIDECAR_CERBOS_BINARY"):
         return all_problems_of(program, folder, policies, without)

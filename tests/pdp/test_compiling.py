@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.gate.decision import ALLOW
-from sidecar.pdp.compiling import compile_policies, compile_snapshot, problems_of
+from sidecar.pdp.compiling import all_problems_of, compile_policies, compile_snapshot, problems_of
 from sidecar.pdp.policy_files import read_policies
 from tests.pdp.test_embedded import POLICY, write
 from tests.stack import binary, older_binary
@@ -69,6 +69,27 @@ def test_the_same_parent_is_missed_by_each_of_several_policies(tmp_path: Path) -
         (tmp_path / f"{scope}.yaml").write_text(scoped(scope=scope))
     told = problems_of(binary(), tmp_path)
     assert [problem.partition(": ")[0] for problem in told] == [f"{tmp_path}/{scope}.yaml:5:10" for scope in "ab"]
+
+
+def test_a_parent_that_is_there_and_does_not_load_is_none_to_add(tmp_path: Path) -> None:
+    (tmp_path / "child.yaml").write_text(scoped(scope="a"))
+    (tmp_path / "grandchild.yaml").write_text(scoped(scope="a.b.c"))
+    (tmp_path / "parent.yaml").write_text(scoped(scope="''").replace("rules", "rulez"))
+    compiled = all_problems_of(binary(), tmp_path, read_policies(tmp_path), ())
+    assert not compiled.stopped
+    assert sorted(map(str, compiled.problems)) == [
+        f"{tmp_path}/grandchild.yaml:5:10: found the policy resource.doc.vdefault/a.b.c, expected one for each of its "
+        "parent scopes, too: add resource.doc.vdefault/a.b, or change its scope",
+        f'{tmp_path}/parent.yaml:6:3: unknown field "rulez"',
+    ]
+
+
+def test_a_policy_that_has_no_parent_for_what_was_left_out_and_cannot_be_placed_stops_the_looks(tmp_path: Path) -> None:
+    (tmp_path / "child.yaml").write_text(scoped("resource: %doc"))
+    (tmp_path / "parent.yaml").write_text(scoped("resource: '%doc'", scope="''").replace("rules", "rulez"))
+    compiled = all_problems_of(binary(), tmp_path, read_policies(tmp_path), ())
+    assert list(map(str, compiled.problems)) == [f'{tmp_path}/parent.yaml:6:3: unknown field "rulez"']
+    assert compiled.stopped
 
 
 ORPHANS = {
