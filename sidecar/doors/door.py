@@ -65,11 +65,10 @@ class Door:
         """The same request with its trace, where requests are traced."""
         return raw if self.begin_trace is None else raw._replace(trace=self.begin_trace(raw.headers))
 
-    async def decide(self, raw: Raw, read_body: ReadBody | None) -> Verdict:
+    def decide(self, raw: Raw, read_body: ReadBody | None) -> Awaitable[Verdict]:
         """Decide a request at the gate, and refuse it without asking anybody where it could leave no line."""
-        if self.journal.refuses:
-            return refuse(raw, Refused(Code.LOG_UNAVAILABLE))
-        return await self.gate.decide(raw, read_body)
+        # no coroutine around the gate's: each request would pay for it
+        return _unlogged(raw) if self.journal.refuses else self.gate.decide(raw, read_body)
 
     async def admit(self, visit: Visit, read_body: ReadBody | None) -> Forward | answer.Answer:
         """Decide a request: the permit, or the answer of ours in place of the app's, which is recorded."""
@@ -110,6 +109,10 @@ def raw_of_scope(scope: Scope, request_id: str) -> Raw:
     client = scope["client"]
     peer = client[0] if client else ""
     return Raw(scope["method"], scope["raw_target"], scope["headers"], peer, scope["scheme"], request_id)
+
+
+async def _unlogged(raw: Raw) -> Refuse:
+    return refuse(raw, Refused(Code.LOG_UNAVAILABLE))
 
 
 def refuse(raw: Raw, refused: Refused, path: str = "") -> Refuse:

@@ -158,7 +158,7 @@ class ReverseProxy:
         fault: Code | None = Code.INTERNAL_ERROR
         try:
             response = await self._upstream.send(permit, body if body.expected else None)
-            settled = await self._settled(permit, visit, body, response)
+            settled = self._settled_head(permit, response) or await self._settled_whole(permit, visit, body, response)
             if isinstance(settled, Refuse):
                 status, fault, detail = status_of(permit.facts, settled.client_code), settled.code, settled.detail
             else:
@@ -204,20 +204,22 @@ class ReverseProxy:
         finally:
             watched.end()
 
-    async def _settled(self, permit: Forward, visit: Visit, body: ClientBody, response: Response) -> Released | Refuse:
-        """Settle an answer of which the head is there. Raises Fault."""
-        headers = with_marks(response.headers, permit)
-        if not permit.obligations:
+    def _settled_head(self, permit: Forward, response: Response) -> Released | Refuse | None:
+        """Settle an answer of which the head is there; None where that takes the whole of it."""
+        headers, obligations = with_marks(response.headers, permit), permit.obligations
+        if not obligations:
             return Released(response.status, headers)
         held = HeldAnswer(response.status, headers)
-        if need_body(permit.obligations) and need_body(obligations := chosen(permit.obligations, held)):
-            return await self._settled_whole(permit, visit, body, response, held, most_held(obligations))
+        if need_body(obligations) and need_body(chosen(obligations, held)):
+            return None
         return settle(permit, held, streams=True)
 
     async def _settled_whole(
-        self, permit: Forward, visit: Visit, body: ClientBody, response: Response, held: HeldAnswer, most: int
-    ) -> Released | Refuse:
+        self, permit: Forward, visit: Visit, body: ClientBody, response: Response
+    ) -> Released | Refuse:  # fmt: skip
         """Settle what needs all of an answer, with further pages of it where the route says so. Raises Fault."""
+        held = HeldAnswer(response.status, with_marks(response.headers, permit))
+        most = most_held(chosen(permit.obligations, held))
         settled = await settled_whole(self._holding, permit, response, held, most)
         # a request for a further page would be another one without the body
         if isinstance(settled, Refuse) or body.expected:

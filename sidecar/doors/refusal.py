@@ -50,7 +50,7 @@ class Refusals:
             headers = [pair for pair in headers if pair[0] != VARY] + ([(VARY, vary)] if vary else [])
         if answer.status_of(code) != UNAUTHORIZED:
             headers += [(b"set-cookie", cookie) for cookie in refused.cookies]
-        return made._replace(headers=headers)
+        return answer.Answer(made.status, headers, made.body)
 
     def answer(
         self, code: Code, request_id: str, raw: Raw, methods: tuple[str, ...] = (),
@@ -114,7 +114,10 @@ def _by_session(raw: Raw, code: Code) -> bool:
 
 
 def _first(headers: Iterable[Header], name: bytes) -> bytes:
-    return next((value for other, value in headers if other == name), b"")
+    for other, value in headers:
+        if other == name:
+            return value
+    return b""
 
 
 _FORMS = (b"application/x-www-form-urlencoded", b"multipart/form-data", b"text/plain")

@@ -43,7 +43,7 @@ from sidecar.gate.references import Material
 from sidecar.gate.request import Raw, Request, as_it_came, read
 from sidecar.gate.routing import WEBSOCKET, Access, Route, RouteMatch, ask_of
 from sidecar.gate.session import Session, TokenSource
-from sidecar.gate.to_app import AuthorizationRule, ToApp, identity_headers, short_headers
+from sidecar.gate.to_app import identity_headers, short_headers
 from sidecar.gate.trace import TRACEPARENT, TRACESTATE
 from sidecar.gate.verdict import Facts, Forward, Preflight, Refuse, Refused, Verdict
 from sidecar.wire.grammar import BODILESS_METHODS, SAFE_METHODS, Header
@@ -213,7 +213,7 @@ class Gate:
         facts.upstream = route.upstream
         if route.mode is not None and self._obeys:
             facts.mode = route.mode.of("")
-        if route.cors is not None or cors.is_preflight(request):
+        if route.cors is not None or (request.method == "OPTIONS" and cors.is_preflight(request)):
             preflight = self._cross_origin(evaluation, route, request)
             if preflight is not None:
                 return preflight
@@ -471,10 +471,10 @@ class Gate:
         if trace is not None:
             kept = [pair for pair in headers if pair[0] not in (TRACEPARENT, TRACESTATE)]
             headers = [*kept, *trace.headers(trace.upstream)]
-        if _drops_authorization(to_app):
+        if to_app is not None and to_app.drops_authorization:
             headers = [pair for pair in headers if pair[0] != b"authorization"]
         if principal is not None:
-            headers = headers + self._identity_headers(principal, to_app, evaluation.app, enforced=would_refuse is None)
+            headers = headers + self._identity_headers(evaluation, principal, enforced=would_refuse is None)
         return _Permit(
             request.method.encode("ascii"), request.target, tuple(headers), ground, evaluation.facts,
             principal.expires if principal is not None else None, would_refuse, evaluation.reply_headers,
@@ -486,15 +486,15 @@ class Gate:
         """List what a permit would tell the app of the sender, the Authorization included. Raises Refused: CLAIM_*,
         IDENTITY_HEADER_TOO_LARGE."""
         request, to_app = evaluation.request, evaluation.to_app
-        headers = request.headers if request is not None and not _drops_authorization(to_app) else ()
+        drops = to_app is not None and to_app.drops_authorization
+        headers = request.headers if request is not None and not drops else ()
         own = [pair for pair in headers if pair[0] == b"authorization"]
-        return own + self._identity_headers(evaluation.sender, to_app, evaluation.app, enforced=True)
+        return own + self._identity_headers(evaluation, evaluation.sender, enforced=True)
 
-    def _identity_headers(
-        self, principal: Principal, to_app: ToApp | None, app: str, *, enforced: bool
-    ) -> list[Header]:  # fmt: skip
+    def _identity_headers(self, evaluation: Evaluation, principal: Principal, *, enforced: bool) -> list[Header]:
         """List what the app is told of the principal. Raises Refused where it is `enforced`: CLAIM_*,
         IDENTITY_HEADER_TOO_LARGE."""
+        to_app = evaluation.to_app
         try:
             headers = [*identity_headers(principal[:2])]
             if to_app is not None and to_app.headers:
@@ -505,7 +505,7 @@ class Gate:
             # in shadow the app is told what can be told
             headers = short_headers(principal)
         if self._sign is not None:
-            headers.append((ASSERTION, self._sign(principal, self._now(), app)))
+            headers.append((ASSERTION, self._sign(principal, self._now(), evaluation.app)))
         return headers
 
     async def _permit_refused(self, raw: Raw, evaluation: Evaluation, refused: Exception) -> Forward | None:
@@ -551,10 +551,6 @@ class Gate:
             finally:
                 self._leave(evaluation)
         return mode if own is None else own.of(facts.principal)
-
-
-def _drops_authorization(to_app: ToApp | None) -> bool:
-    return to_app is not None and to_app.authorization is AuthorizationRule.DROP
 
 
 def _privacies(sources: Iterable[TokenSource]) -> list[KeepPrivate]:

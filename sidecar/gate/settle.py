@@ -121,7 +121,8 @@ async def settle_whole(permit: Forward, held: HeldAnswer) -> Released | Refuse:
 
 
 def _private(held: HeldAnswer, obligation: KeepPrivate) -> HeldAnswer:
-    return held._replace(headers=keep_private(held.headers, obligation.vary, obligation.no_store))
+    # `_replace` takes four times as long, and most answers are private
+    return HeldAnswer(held.status, keep_private(held.headers, obligation.vary, obligation.no_store), held.body)
 
 
 def _bound(held: HeldAnswer, obligation: BindSession) -> HeldAnswer:

@@ -45,6 +45,11 @@ class ToApp(NamedTuple):
         require_size(found)
         return [(name, value) for name, value in found if value]
 
+    @property
+    def drops_authorization(self) -> bool:
+        """Return whether the app gets no Authorization at all."""
+        return self.authorization is AuthorizationRule.DROP
+
     def takes(self, authorization: bytes | None) -> bool:
         """Return whether a value of Authorization is the app's business, and tells nothing of the principal."""
         if self.authorization is not AuthorizationRule.KEEP or authorization is None:

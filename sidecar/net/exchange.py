@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import http
 import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Protocol
@@ -51,7 +50,8 @@ class IncompleteAnswer(Exception):
 
 _NOT_STARTED, _STARTED, _COMPLETE = range(3)
 _NO_BODY, _LENGTH, _CHUNKS, _UNTIL_CLOSE = range(4)
-_BODILESS = frozenset((http.HTTPStatus.NO_CONTENT, http.HTTPStatus.NOT_MODIFIED))
+_NO_CONTENT, _NOT_MODIFIED = 204, 304
+_BODILESS = frozenset((_NO_CONTENT, _NOT_MODIFIED))
 
 
 class Cycle:
@@ -245,7 +245,7 @@ class Cycle:
 
     def _choose_framing(self, status: int, length: int | None) -> bytes:
         """RFC 9112 section 6.3: one framing, ours. -> its header."""
-        declared = b"" if length is None or status == http.HTTPStatus.NO_CONTENT else b"\r\ncontent-length: %d" % length
+        declared = b"" if length is None or status == _NO_CONTENT else b"\r\ncontent-length: %d" % length
         if self._is_head or status in _BODILESS:
             self._framing = _NO_BODY
             return declared

@@ -150,7 +150,7 @@ class Journal:
             )  # fmt: skip
         asked, roles = facts.call_id != "", facts.roles
         plain = (
-            code is _ALLOWED and len(roles) <= MAX_ROLES and facts.items is None and facts.each is None
+            code in _PLAIN and len(roles) <= MAX_ROLES and facts.items is None and facts.each is None
             and facts.upstream is None
         )  # fmt: skip
         rare = _NOTHING_RARE if plain else _rare(outcome, failed)
@@ -294,7 +294,8 @@ _FAULTS: dict[str, tuple[Dependency, str]] = {
 }
 """Codes that tell of a dependency, found by their text. Grounds and preflights are not among them."""
 
-_ALLOWED = Ground.ALLOWED
+_PLAIN = frozenset((Ground.ALLOWED, Ground.AUTHENTICATED, Ground.PUBLIC))
+"""Grounds of lines that have no rare field of their own."""
 _NOTHING_RARE: Mapping[str, Any] = {}
 
 

@@ -32,26 +32,26 @@ def keep_private(headers: Sequence[Header], vary: bytes, no_store: bool = False)
     """
     said = [header for header in headers if header[0] in _SAID or header[0].endswith(_TARGETED)]
     if not said:
-        return [*headers, *_UNSAID[no_store], *_line(VARY, vary)]
+        unsaid = _UNSAID[no_store]
+        return [*headers, unsaid, (VARY, vary)] if vary else [*headers, unsaid]
     kept = [header for header in headers if header not in said]
     control = private_control(b", ".join([value for name, value in said if name == CONTROL]), no_store)
     if b"max-age" not in control.lower() and any(name == EXPIRES for name, _ in said):
         control += b", no-cache"
     merged = merged_vary((*(value for name, value in said if name == VARY), vary))
-    return [*kept, (CONTROL, control), *_line(VARY, merged)]
+    kept.append((CONTROL, control))
+    if merged:
+        kept.append((VARY, merged))
+    return kept
 
 
 def control_beside(no_store: bool) -> bytes:
     """Return the Cache-Control that another proxy adds beside the app's: of several the strictest counts (RFC 9111
     section 4.2.1), and `private` forbids what others allow (section 3)."""
-    return _UNSAID[no_store][0][1]
+    return _UNSAID[no_store][1]
 
 
-_UNSAID: tuple[list[Header], list[Header]] = ([(CONTROL, b"private")], [(CONTROL, b"private, no-store")])
-
-
-def _line(name: bytes, value: bytes) -> list[Header]:
-    return [(name, value)] if value else []
+_UNSAID: tuple[Header, Header] = ((CONTROL, b"private"), (CONTROL, b"private, no-store"))
 
 
 def private_control(value: bytes, no_store: bool = False) -> bytes:

@@ -240,9 +240,7 @@ class ResponseReader:
 
     def _choose_framing(self, version: bytes) -> None:
         """RFC 9112 section 6.3, without its leniency: one framing or none."""
-        framing = [header for header in self.raw_headers if header[0] in _FRAMING]
-        lengths = [value for name, value in framing if name == b"content-length"]
-        codings = [value for name, value in framing if name == b"transfer-encoding"]
+        lengths, codings, closes = _framing_of(self.raw_headers)
         if codings and (lengths or version == b"1.0" or len(codings) > 1 or codings[0].lower() != b"chunked"):
             raise BadAnswer(
                 Flaw.TRANSFER_CODING, "a transfer-encoding that is not exactly chunked, or beside a content-length"
@@ -251,7 +249,7 @@ class ResponseReader:
             raise BadAnswer(Flaw.LENGTH_REPEATED, f"{len(lengths)} content-lengths")
         if lengths and not CONTENT_LENGTH.fullmatch(lengths[0]):
             raise BadAnswer(Flaw.LENGTH, "a content-length that is not one number")
-        self.keep_alive = version == b"1.1" and not any(map(_says_close, framing))
+        self.keep_alive = version == b"1.1" and not closes
         # "A server MUST NOT send a Content-Length header field in any response with a status code of [...] 204"
         # (RFC 9110 section 8.6)
         self.length = int(lengths[0]) if lengths and self.status != 204 else None
@@ -276,6 +274,19 @@ def _not_http(data: bytes) -> BadAnswer:
 _FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection"))
 
 
-def _says_close(header: Header) -> bool:
-    name, value = header
-    return name == b"connection" and b"close" in list_members(value)
+def _framing_of(headers: list[Header]) -> tuple[list[bytes], list[bytes], bool]:
+    """-> (every Content-Length, every Transfer-Encoding, whether Connection says close), in one pass, as each answer
+    comes by here."""
+    lengths: list[bytes] = []
+    codings: list[bytes] = []
+    closes = False
+    for name, value in headers:
+        if name not in _FRAMING:
+            continue
+        if name == b"content-length":
+            lengths.append(value)
+        elif name == b"transfer-encoding":
+            codings.append(value)
+        elif value != b"keep-alive" and b"close" in list_members(value):
+            closes = True
+    return lengths, codings, closes

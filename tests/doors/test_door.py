@@ -215,9 +215,8 @@ async def test_head_is_answered_as_get_would_be() -> None:
 
 async def test_a_handshake_that_the_app_refuses_still_renews_the_session() -> None:
     made: Any = Made()
-    permit = replace(
-        await made.door.gate.decide(made.door.enter(head(b"/docs/7"), "", "http").raw, no_body), cookies=(b"a=1",)
-    )
+    decided = await made.door.gate.decide(made.door.enter(head(b"/docs/7"), "", "http").raw, no_body)
+    permit = decided._replace(cookies=(b"a=1",))
 
     async def decide(raw: Raw, read_body: object) -> Any:
         return permit
@@ -277,8 +276,8 @@ async def test_an_answer_that_is_known_is_given_without_the_app(monkeypatch: pyt
     made, sent = Made(), Sent()
     raw = made.door.enter(head(b"/whole"), "", "http", holds_answer=True).raw
     permit: Any = await made.door.gate.decide(raw, no_body)
-    given = replace(
-        permit, given=HeldAnswer(200, [(b"content-type", b"application/json")], b"[]"), cookies=(b"a=1",),
+    given = permit._replace(
+        given=HeldAnswer(200, [(b"content-type", b"application/json")], b"[]"), cookies=(b"a=1",),
         reply_headers=((b"access-control-allow-origin", b"https://a.test"),),
     )  # fmt: skip
 
