@@ -177,3 +177,23 @@ def test_who_is_trusted_is_not_said_where_settings_leave_it_open(tmp_path: Path)
         with pytest.raises(StartError) as caught:
             deciding(understand({**least, **more}, {}), {})
         assert any("no issuer of tokens" in problem for problem in caught.value.problems) == told, more
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("cache: 5\n", True),
+        ("identity: [{issuer: 'https://idp'}]\n", False),
+        ("identities: [{issuer: 'https://idp'}]\n", False),
+        ("identity: [{region: eu-west-1, user_pool_id: eu-west-1_A, client_ids: [c]}]\ncache: 5\n", False),
+    ],
+)
+def test_who_is_trusted_is_not_said_where_the_route_file_leaves_it_open(tmp_path: Path, more: str, told: bool) -> None:
+    path = tmp_path / "routes.yaml"
+    path.write_text(f"version: 1\nroutes: [{{path: /x, access: authenticated}}]\n{more}")
+    environ = {
+        "SIDECAR_UPSTREAM": "http://app", "SIDECAR_ROUTES": str(path), "SIDECAR_PDP": "authzen+https://pdp.test",
+    }  # fmt: skip
+    with pytest.raises(StartError) as caught:
+        deciding(understand(environ, {}), {})
+    assert any("no issuer of tokens" in problem for problem in caught.value.problems) == told
