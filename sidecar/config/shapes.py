@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import yaml
 
-from sidecar.config.suggest import did_you_mean
+from sidecar.config.suggest import closest, did_you_mean
 from sidecar.config.yaml_text import NoYaml, compose
 
 
@@ -304,19 +304,23 @@ class Record(NamedTuple):
         if not isinstance(node, yaml.MappingNode):
             return reader.fault(mark_of(node, path), f"found {_kind(node)}, expected a mapping")
         entry = Entry({name: f.default for name, f in self.fields.items()}, {}, mark_of(node, path))
+        unknown: list[tuple[str, Mark]] = []
         for name, key, value in pairs_of(node, path, reader):
             known = self.fields.get(name)
             if known is None:
-                known_names = ", ".join(self.fields)
-                meant = did_you_mean(name, self.fields)
-                reader.fault(mark_of(key, path), f"found the name {name!r}, expected one of {known_names}{meant}", name)
+                unknown.append((name, mark_of(key, path)))
                 continue
             entry.marks[name] = mark_of(value, f"{path}.{name}".lstrip("."))
             read = known.shape.read(value, f"{path}.{name}".lstrip("."), reader)
             entry.values[name] = known.default if read is None else read
-        for name, known in self.fields.items():
-            if known.required and name not in entry.marks:
-                reader.fault(entry.mark, f"found no {name!r}, expected it: {known.doc}", name)
+        missing = {name: known.doc for name, known in self.fields.items() if known.required and name not in entry.marks}
+        for name, mark in unknown:
+            said = f"found the name {name!r}, expected one of {', '.join(self.fields)}{did_you_mean(name, self.fields)}"
+            # one that is misspelt is not told again as missing
+            doc = missing.pop(closest(name, self.fields), None)
+            reader.fault(mark, said if doc is None else f"{said} It is required: {doc}", name)
+        for name, doc in missing.items():
+            reader.fault(entry.mark, f"found no {name!r}, expected it: {doc}", name)
         return entry
 
     def schema(self) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from sidecar.config.routes.file import RoutesError, read_routes
@@ -70,3 +72,26 @@ def test_the_region_is_that_of_the_pool(region: str, pool_id: str, said: str) ->
         read_settings(environ, {})
     with pytest.raises(RoutesError, match=rf"routes\.yaml:2:21: .*: {said}"):
         read_routes(routes, "routes.yaml", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("version: 1\nrotues: []\n", ["2:1: found the name 'rotues', expected one of … did you mean 'routes'? It is required: the routes"]),
+        ("version: 1\nroutes: [{pth: /x, access: public}]\n", ["2:11: routes[0]: found the name 'pth', expected one of … did you mean 'path'? It is required: the paths"]),
+        (
+            "vers1on: 1\nversiom: 1\nroutes: []\n",
+            ["1:1: found the name 'vers1on', expected one of … did you mean 'version'? It is required: the version",
+             "2:1: found the name 'versiom', expected one of … did you mean 'version'?"],
+        ),
+        ("routes: []\n", ["1:1: found no 'version', expected it: the version of this grammar"]),
+    ],
+)  # fmt: skip
+def test_a_required_name_that_is_misspelt_is_told_once(text: str, told: list[str]) -> None:
+    with pytest.raises(RoutesError) as caught:
+        read_routes(text, "r.yaml", {})
+    said = [
+        re.sub(r"expected one of .*, did", "expected one of … did", str(problem)) for problem in caught.value.problems
+    ]
+    assert len(said) == len(told), said
+    assert all(one.startswith(f"r.yaml:{other}") for one, other in zip(said, told, strict=True)), said
