@@ -40,7 +40,8 @@ BAD = [
     ("cases: {}", "f:1:8: cases: found a mapping, expected a list"),
     ("cases: []", "f:1:8: cases: found 0 items, expected at least 1"),
     ("users: {}", "f:1:1: found no 'cases', expected it: the cases"),
-    ("case: []", "f:1:1: found the name 'case', expected one of users, lookups, cases, did you mean 'cases'?"),
+    ("case: []", "f:1:1: found the name 'case', expected one of users, lookups, cases, did you mean 'cases'? "
+     "It is required: the cases"),
     (CASE % ", usr: x", "f:1:52: cases[0]: found the name 'usr', expected one of name, user, claims, token, request, "
      "headers, body, form, lookups, app, expect, did you mean 'user'?"),
     (CASE % ", user: x", "f:1:58: cases[0].user: found 'x', expected a name of `users`, which has none"),
@@ -124,7 +125,9 @@ def test_a_damaged_file_is_read_or_refused(at: int, length: int, text: str) -> N
 def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(CasesError) as caught:
         read_cases("cases:\n  - {name: a, request: x, expect: y}\n  - {nme: a, expect: {}}\n", "f")
-    assert len(caught.value.problems) == 6
+    assert [problem.path for problem in caught.value.problems] == [
+        "cases[0].request", "cases[0].expect", "cases[1].request", "cases[1].nme", "cases[1].expect",
+    ]  # fmt: skip
 
 
 def test_a_form_is_written_as_browsers_write_it() -> None:
