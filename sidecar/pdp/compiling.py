@@ -26,10 +26,14 @@ from sidecar.pdp.policy_names import PolicyName, is_disabled, policy_name
 
 _SCHEMAS, _ANY = "_schemas/", b"{}"
 _NO_PARENT = "missing_scope_details"
-_STRUCTURE = ("load_failures", "duplicate_defs", "missing_imports", _NO_PARENT)
-"""Lists of Cerbos' report: where one of them has something, no expression was compiled."""
+_CRASH = "crash"
+_STRUCTURE = ("load_failures", "duplicate_defs", "missing_imports", _NO_PARENT, _CRASH)
+"""Lists of Cerbos' report, and what keeps it from writing one: where one of them has something, no expression was
+compiled."""
 _CONSEQUENCES = ("missing_imports", _NO_PARENT)
 """Those that may come of what was left out."""
+_LAST_WORDS = ("panic: ", "fatal error: ")
+"""First words of a program in Go that ends by a fault of its own, before the stacks of all that it did."""
 
 
 def problems_of(
@@ -100,13 +104,7 @@ def compile_policies(binary: Path, folder: Path, source: Path | None = None) -> 
 
 
 def _compile(binary: Path, folder: Path, shown: Path) -> list[PolicyProblem]:
-    try:
-        done = subprocess.run(  # noqa: S603 - the binary is the operator's
-            [str(binary), "compile", "--skip-tests", "--output=json", str(folder)],
-            capture_output=True, timeout=60, check=False, env=environment(),
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise OSError(f"Cerbos did not compile {folder} within {error.timeout:g} s") from None
+    done = _run(binary, folder)
     if done.returncode == 0:
         return []
     if not (done.stdout + done.stderr).strip():
@@ -114,11 +112,47 @@ def _compile(binary: Path, folder: Path, shown: Path) -> list[PolicyProblem]:
     try:
         report = json.loads(done.stdout or done.stderr)
     except ValueError:
+        if (crash := _last_words(done)) is not None:
+            file = shown / (_crashing(binary, folder) or "")
+            said = f"found what ends Cerbos itself ({crash}), expected one policy"
+            return [PolicyProblem(str(file), said, opaque=True, kind=_CRASH)]
         said = (done.stdout + done.stderr).decode("utf-8", "replace")
         return [PolicyProblem(str(shown), line) for line in said.splitlines()]
     return [*faults_in(report, shown), *_orphans(report, folder, shown)] or [
         PolicyProblem(str(shown), json.dumps(report))
     ]
+
+
+def _run(binary: Path, folder: Path) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(  # noqa: S603 - the binary is the operator's
+            [str(binary), "compile", "--skip-tests", "--output=json", str(folder)],
+            capture_output=True, timeout=60, check=False, env=environment(),
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise OSError(f"Cerbos did not compile {folder} within {error.timeout:g} s") from None
+
+
+def _last_words(done: subprocess.CompletedProcess[bytes]) -> str | None:
+    """Return what Cerbos said when it ended by a fault of its own; None where it did not."""
+    lines = done.stderr.decode("utf-8", "replace").splitlines() if done.returncode else []
+    return next((line for line in lines if line.startswith(_LAST_WORDS)), None)
+
+
+def _crashing(binary: Path, folder: Path) -> Path | None:
+    """Find the file at which Cerbos ends by halves, and return its path below the folder; None where it is no file
+    alone."""
+    paths = policy_files(folder)[0]
+    while len(paths) > 1:
+        half = paths[: len(paths) // 2]
+        paths = half if _ends_at(half, binary, folder) else paths[len(half) :]
+    return paths[0].relative_to(folder) if paths and _ends_at(paths, binary, folder) else None
+
+
+def _ends_at(paths: list[Path], binary: Path, folder: Path) -> bool:
+    with tempfile.TemporaryDirectory(prefix="sidecar-policies-") as copy:
+        write_files(Path(copy), {str(path.relative_to(folder)): path.read_bytes() for path in paths})
+        return _last_words(_run(binary, Path(copy))) is not None
 
 
 def faults_in(report: object, folder: Path, name: str = "") -> list[PolicyProblem]:

@@ -51,6 +51,46 @@ def test_a_program_that_cannot_be_run_is_an_os_error(tmp_path: Path) -> None:
         compile_policies(tmp_path / "nothing", write(tmp_path / "policies"))
 
 
+def ends_at(marker: str, path: Path) -> Path:
+    """Cerbos, but for files with this in them, at which it ends as a program in Go does."""
+    words = "echo 'panic: runtime error: a fault' >&2; echo >&2; echo 'goroutine 1 [running]:' >&2; exit 2"
+    path.write_text(
+        f'#!/bin/sh\nfor folder; do :; done\ngrep -rqs "{marker}" "$folder" && {{ {words}; }}\nexec {binary()} "$@"\n'
+    )
+    path.chmod(0o755)
+    return path
+
+
+def test_a_file_at_which_cerbos_itself_ends_is_found_and_the_others_are_looked_at(tmp_path: Path) -> None:
+    policies = write(tmp_path / "policies")
+    for name in ("a", "b", "c", "d"):
+        (policies / f"{name}.yaml").write_text(POLICY.format(effect=ALLOW).replace("doc", name))
+    for name in ("a", "c"):
+        (policies / f"{name}.yaml").write_text("# ends here\n" + POLICY.format(effect=ALLOW).replace("doc", name))
+    (policies / "d.yaml").write_text(
+        POLICY.format(effect=ALLOW)
+        .replace("doc", "d")
+        .replace("roles: [user]", "condition: {match: {expr: 'a =='}}, roles: [user]")
+    )
+    found = all_problems_of(ends_at("ends here", tmp_path / "cerbos"), policies, read_policies(policies), ())
+    said = ": found what ends Cerbos itself (panic: runtime error: a fault), expected one policy"
+    assert [str(problem) for problem in found.problems[:2]] == [f"{policies}/{name}.yaml{said}" for name in "ac"]
+    assert [Path(problem.file).name for problem in found.problems[2:]] == ["d.yaml"]
+    assert not found.stopped
+
+
+def test_where_no_file_alone_ends_cerbos_the_folder_is_named(tmp_path: Path) -> None:
+    policies = write(tmp_path / "policies")
+    cerbos = tmp_path / "cerbos"
+    cerbos.write_text(
+        '#!/bin/sh\nfor folder; do :; done\nset -- "$folder"/*\n[ $# -lt 2 ] && exit 0\necho "fatal error: both" >&2\nexit 2\n'
+    )
+    cerbos.chmod(0o755)
+    write(policies, name="other.yaml")
+    (problem,) = compile_policies(cerbos, policies)
+    assert problem == f"{policies}: found what ends Cerbos itself (fatal error: both), expected one policy"
+
+
 def scoped(about: str = "resource: doc", *, version: str = "default", scope: str = "a", kind: str = "resource") -> str:
     return f"apiVersion: api.cerbos.dev/v1\n{kind}Policy:\n  {about}\n  version: {version}\n  scope: {scope}\n  rules: []\n"
 
