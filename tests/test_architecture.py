@@ -150,11 +150,20 @@ def changes(text: str) -> bool:
 
 
 def is_remade(node: ast.AST) -> bool:
-    """Whether a node calls the class of a value, as `type(permit)(…)` and `permit.__class__(…)` do: the class of an
-    abstract value type-checks."""
+    """Whether a node makes a value of a class by another way than its call, as `type(permit)(…)`, `permit.__class__(…)`
+    and `tuple.__new__(…)` do: the class of an abstract value type-checks."""
     match node:
         case ast.Call(func=ast.Call(func=ast.Name(id="type")) | ast.Attribute(attr="__class__")):
             return True
+        case ast.Call(func=ast.Attribute(attr="__new__", value=ast.Name(id=maker))):
+            return maker != "str"
+        case ast.Call(func=ast.Name(id="super"), args=[_, *_]):
+            return True
+        case ast.Assign(value=ast.Attribute(attr="__new__")):
+            return True
+        case ast.Call(args=[ast.Attribute(attr="__new__"), *classes]):
+            # `partial(tuple.__new__, Resource)` is said of one class by its name
+            return not all(isinstance(one, ast.Name) for one in classes)
     return False
 
 
@@ -325,6 +334,14 @@ PAGE = """
         ("door.py", "from dataclasses import *", "door may change a permit"),
         ("door.py", "type(permit)(b'GET', raw.target)", "door may change a permit"),
         ("door.py", "permit.__class__(b'GET', raw.target)", "door may change a permit"),
+        ("door.py", "tuple.__new__(type(permit), (b'GET', raw.target))", "door may change a permit"),
+        ("door.py", "Forward.__new__(Forward, b'GET', raw.target)", "door may change a permit"),
+        ("door.py", "str.__new__(Code, 'x')", None),
+        ("door.py", "new = tuple.__new__", "door may change a permit"),
+        ("door.py", "new = partial(tuple.__new__, Resource)", None),
+        ("door.py", "new = partial(tuple.__new__, Forward)", "door hides the name of a permit"),
+        ("door.py", "new = partial(tuple.__new__, type(permit))", "door may change a permit"),
+        ("door.py", "super(Forward, Forward)._make(fields)", "door may change a permit"),
         ("door.py", "kind = type(permit)", None),
         ("door.py", "cast('Forward | None', raw)", "door takes another thing for a permit"),
         ("door.py", "cast(dict[str, Forward], raw)", "door takes another thing for a permit"),

@@ -168,6 +168,10 @@ class Forward(_PermitFields):
 
     __slots__ = ()
 
+    # ways of a named tuple to another one: there is none from a permit, nor to one
+    _make = None  # type: ignore[assignment]
+    _replace = None  # type: ignore[assignment]
+
     @abstractmethod
     def _sealed(self) -> None: ...
 

@@ -41,6 +41,7 @@ from tests.doors.test_forward_auth import PROXY, TRUSTED
 from tests.gate.test_gate import World
 from tests.gate.test_obligation import Whole
 from tests.log import Kept
+from tests.permits import changed
 
 ROOMS = rooms(1024**3, 1024**3)
 MAX_HELD = Whole().max_size
@@ -216,7 +217,7 @@ async def test_head_is_answered_as_get_would_be() -> None:
 async def test_a_handshake_that_the_app_refuses_still_renews_the_session() -> None:
     made: Any = Made()
     decided = await made.door.gate.decide(made.door.enter(head(b"/docs/7"), "", "http").raw, no_body)
-    permit = decided._replace(cookies=(b"a=1",))
+    permit = changed(decided, cookies=(b"a=1",))
 
     async def decide(raw: Raw, read_body: object) -> Any:
         return permit
@@ -276,8 +277,8 @@ async def test_an_answer_that_is_known_is_given_without_the_app(monkeypatch: pyt
     made, sent = Made(), Sent()
     raw = made.door.enter(head(b"/whole"), "", "http", holds_answer=True).raw
     permit: Any = await made.door.gate.decide(raw, no_body)
-    given = permit._replace(
-        given=HeldAnswer(200, [(b"content-type", b"application/json")], b"[]"), cookies=(b"a=1",),
+    given = changed(
+        permit, given=HeldAnswer(200, [(b"content-type", b"application/json")], b"[]"), cookies=(b"a=1",),
         reply_headers=((b"access-control-allow-origin", b"https://a.test"),),
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Facts, Forward
 from sidecar.wire.grammar import Header
 from tests.gate.test_gate import NOW, TOKEN, World
-from tests.permits import Permit
+from tests.permits import Permit, changed
 
 CONNECTION = {b"host", b"content-length", b"transfer-encoding", b"connection", b"te", b"upgrade", b"keep-alive"}
 
@@ -40,7 +40,7 @@ async def test_the_session_of_an_mcp_server_is_set_where_it_is_another_than_the_
     raw, permit, _ = await handed_over("/docs/7", (b"mcp-session-id", b"tag.own"))
     assert (b"mcp-session-id", b"tag.own") not in handover(permit, raw).set
     headers = tuple((name, b"own") if name == b"mcp-session-id" else (name, value) for name, value in permit.headers)
-    assert (b"mcp-session-id", b"own") in handover(permit._replace(headers=headers), raw).set
+    assert (b"mcp-session-id", b"own") in handover(changed(permit, headers=headers), raw).set
 
 
 FORGED = [(name, b"root") for name in IDENTITY_HEADERS]

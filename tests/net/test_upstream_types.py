@@ -140,6 +140,13 @@ WRONG = {
 
     await upstream.send(Permit(b"GET", b"/", (), Ground.PUBLIC, Facts("r", "GET", "/")), body)  # E: abstract
 """,
+    "a permit of the fields of one": """
+    await upstream.send(Forward._make((b"GET", b"/", (), Ground.PUBLIC, Facts("r", "GET", "/"))), body)  # E: misc
+    verdict = await gate.decide(raw, no_body)
+    if isinstance(verdict, Forward):
+        await upstream.send(verdict._replace(target=raw.target), body)  # E: misc
+        await upstream.send((*verdict[:1], raw.target, *verdict[2:]), body)  # E: arg-type
+""",
     "a lookup's warrant by hand": """
     await reader.get(AppQuestion(b"/", (), b"", None), max_body=1, deadline=1.0)  # E: abstract
 """,
