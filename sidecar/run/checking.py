@@ -92,8 +92,10 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: boo
             _lint(read, file, file.routes, policies, found)
     if prepared is not None and probe:
         _probe(prepared, bool(app), found)
-    once = read.once((*found.problems, *found.warnings))
-    warnings = [warning for warning in found.warnings if warning in once]
+    # what stops `run` is told as that, and not again as a warning
+    harmless = [warning for warning in found.warnings if warning not in found.problems]
+    once = read.once((*found.problems, *harmless))
+    warnings = [warning for warning in harmless if warning in once]
     return found._replace(problems=[problem for problem in once if problem not in warnings], warnings=warnings)
 
 

@@ -797,6 +797,26 @@ def test_a_misspelt_setting_is_told_once_with_what_it_is_needed_for(
     assert not any(line.startswith(f"{variable}: ") for line in (*found.warnings, *found.notes))
 
 
+def test_what_stops_run_is_a_problem_though_it_is_a_warning_elsewhere(
+    suspended: dict[str, str], tmp_path: Path
+) -> None:
+    """Without a binary the policies of another's Cerbos are only read, while candidates need one."""
+    (tmp_path / "next").mkdir()
+    (tmp_path / "next" / "contact.yaml").write_text(POLICIES)
+    environ = {
+        **suspended, "SIDECAR_CERBOS": "127.0.0.1:3592", "SIDECAR_POLICIES": "policies",
+        "SIDECAR_CERBOS_BINARY": "/nonexistent",
+    }  # fmt: skip
+    says = "SIDECAR_CERBOS_BINARY: found no program at /nonexistent"
+    without = checking.findings(environ, {})
+    assert (without.problems, any(line.startswith(says) for line in without.warnings)) == ([], True)
+    found = checking.findings(environ | {"SIDECAR_CANDIDATE_POLICIES": "next"}, {})
+    (told,) = found.problems
+    assert told.startswith(says)
+    assert told not in found.warnings
+    assert run(environ | {"SIDECAR_CANDIDATE_POLICIES": "next"}) == [told]
+
+
 VERSIONLESS = """#!/bin/sh
 case "$1" in --version) exit 1;; esac
 exec {} "$@"
