@@ -17,6 +17,7 @@ from sidecar.gate.function import Function
 from sidecar.pdp import cerbos_version, policy_files
 from sidecar.pdp.compiling import Compiled, all_problems_of
 from sidecar.pdp.policy_files import PolicyProblem
+from sidecar.run.deciding import may_run_code
 from sidecar.run.errors import Errors, StartError, blaming
 from sidecar.run.parts import Prepared, prepare
 from sidecar.run.pdp import cerbos_binary, may_be_empty, policy_folder, require_cerbos
@@ -67,6 +68,9 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: boo
         read = read._replace(settings=read.settings._replace(upstream="http://127.0.0.1:1"))
     settings = read.settings
     file = read_route_file(settings, told)
+    missing = "" if app else without_upstream(settings._replace(upstream=""), file.routes)
+    if missing and "SIDECAR_UPSTREAM" in read.misspelt:
+        file = file._replace(problems=(*file.problems, missing))
     found = Findings([settings.routes], [], [*read.warnings], [], [])
     try:
         prepared = prepare(read, told, file=file)
@@ -74,10 +78,7 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: boo
         found.problems.extend(error.problems)
         prepared = None
     folders = [_policies(read, told, found), _candidate(settings, found)]
-    missing = "" if app else without_upstream(settings._replace(upstream=""), file.routes)
-    if missing and "SIDECAR_UPSTREAM" in read.misspelt:
-        found.problems.append(missing)
-    elif missing:
+    if missing and "SIDECAR_UPSTREAM" not in read.misspelt:
         found.unsettled.append(_NO_UPSTREAM)
     if file.routes is None:
         found.unsettled.extend(_not_checked([settings.routes], ["the routes beside settings and policies"]))
@@ -167,7 +168,7 @@ def _routes(read: Understood, file: RouteFile, routes: RoutesFile, found: Findin
         found.notes.extend(claims.notes)
     if file.whole and read.sure("SIDECAR_MODE"):
         found.notes.extend(modes.notes(routes.table, settings.mode))
-    found.unsettled.extend((*_not_imported(file, settings, routes), *_unread(read), *_doubtful(settings, file)))
+    found.unsettled.extend((*_not_imported(read, file, routes), *_unread(read), *_doubtful(settings, file)))
 
 
 def _unread(read: Understood) -> list[str]:
@@ -229,12 +230,13 @@ def _drafts(settings: Settings, routes: RoutesFile) -> list[str]:
     return [f"{settings.routes}: {count} of {every} routes are drafts and not in force"] if count else []
 
 
-def _not_imported(file: RouteFile, settings: Settings, routes: RoutesFile) -> list[str]:
+def _not_imported(read: Understood, file: RouteFile, routes: RoutesFile) -> list[str]:
     """Tell of the functions that were not looked at, since a file that is not in force runs no code."""
-    if file.in_force:
+    if may_run_code(read, file):
         return []
     named = [name for name, lookup in routes.lookups.items() if isinstance(lookup.inquiry, Function)]
-    return [f"functions not imported before {settings.routes} can be put in force: {', '.join(named)}"] if named else []
+    said = f"functions not imported before {read.settings.routes} can be put in force: {', '.join(named)}"
+    return [said] if named else []
 
 
 class _Policies(NamedTuple):

@@ -174,17 +174,14 @@ def deciding(
     embedded = errors.tried(embedded_cerbos, settings, environ)
     pdp = errors.tried(decision_point, settings, embedded, faults.report)
     policies = errors.tried(policy_reload, settings, embedded, environ, wall_clock)
-    trust, browser = None, None
-    # of settings that contradict themselves it cannot be said who is trusted and who may sign in
-    if routes is not None and file.sure("identity") and read.sure(*_OF_TRUST):
-        trust = errors.tried(load_trust, settings, routes)
+    trust, browser = errors.tried(_trust, read, file), None
     if routes is not None and file.whole and read.sure(*_OF_CALLBACK):
         errors.tried(require_callback, settings, routes)
+    # of settings that contradict themselves it cannot be said who may sign in
     if read.sure(*_OF_LOGIN):
         browser = errors.tried(_browser, settings, metrics)
     if routes is not None:
-        # a user's code is run of no file that is refused
-        errors.tried(require_sources, settings, routes, functions=file.in_force)
+        errors.tried(require_sources, settings, routes, functions=may_run_code(read, file))
     if errors.problems or routes is None or trust is None or pdp is None:
         raise StartError(*read.once(errors.problems))
     keys, functions, reader = key_store(settings, trust, metrics), FunctionSource(), app_reader(settings)
@@ -198,6 +195,22 @@ def deciding(
         Lookups(sources, now=time.monotonic, count=metrics.remembered, report=faults.report), functions, reader,
         browser, AlbKeys(now=time.monotonic, report=metrics.dependency, proxy=_proxy(settings)), faults,
     )  # fmt: skip
+
+
+def may_run_code(read: Understood, file: RouteFile) -> bool:
+    """Return whether the functions of a route file may be imported: those of one that has a fault by itself or beside
+    the settings are not."""
+    errors = Errors()
+    errors.tried(_trust, read, file)
+    return file.in_force and not errors.problems
+
+
+def _trust(read: Understood, file: RouteFile) -> Trust | None:
+    """Return the trusted issuers, None where settings or the file contradict themselves about them. Raises StartError
+    with every problem."""
+    if file.routes is None or not file.sure("identity") or not read.sure(*_OF_TRUST):
+        return None
+    return load_trust(read.settings, file.routes)
 
 
 def key_store(settings: Settings, trust: Trust, metrics: Metrics) -> KeyStore:

@@ -78,9 +78,10 @@ class Reload:
                 require_in_force(settings, routes)
                 errors = Errors()
                 errors.tried(require_callback, settings, routes)
-                await asyncio.to_thread(errors.tried, require_sources, settings, routes)
                 trust = errors.tried(load_trust, settings, routes)
                 put_upstreams_in_force = errors.tried(make_named, self._upstream, routes)
+                functions = not errors.problems
+                await asyncio.to_thread(errors.tried, require_sources, settings, routes, functions=functions)
                 if trust is None or put_upstreams_in_force is None or errors.problems:
                     raise StartError(*errors.problems)  # noqa: TRY301 - all are told alike
             except StartError as error:

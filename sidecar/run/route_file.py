@@ -32,8 +32,8 @@ class RouteFile(NamedTuple):
 
     @property
     def in_force(self) -> bool:
-        """Return whether nothing in the file keeps it from being put in force: of another one no code is run."""
-        return self.whole and self.routes is not None and self.routes.draft_mark is None
+        """Return whether nothing that is known of the file keeps it from being put in force."""
+        return self.whole and not self.problems and self.routes is not None and self.routes.draft_mark is None
 
 
 def read_route_file(settings: Settings, environ: Mapping[str, str]) -> RouteFile:

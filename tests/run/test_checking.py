@@ -1265,6 +1265,55 @@ def test_no_code_is_run_of_a_route_file_that_is_not_put_in_force(
     assert problem.startswith("routes.yaml:2:25: lookups.f.function: found no 'gone'")
 
 
+NARROWED = """\
+  - path: /y
+    resource: contact
+    items: {at: "@", id: id, attributes: {owner: owner}, push: {dialect: json-server}}
+    actions: {GET: read}
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "settings"),
+    [
+        ("  - {path: /y, hosts: other.test, access: public}\n", {"SIDECAR_HOSTS": "here.test"}),
+        ("", {"AWS_COGNITO_POOL_ID": ""}),
+        ("", {"SIDECAR_UPSTREAM": "", "SIDECAR_UPSTRAEM": "http://app:3000"}),
+        (NARROWED, {"SIDECAR_PDP": "authzen+http://127.0.0.1:1"}),
+    ],
+)
+def test_no_code_is_run_of_a_route_file_that_has_a_fault_beside_the_settings(
+    suspended: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str, settings: dict[str, str]
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    module = f"code_beside_{tmp_path.name}"
+    (tmp_path / f"{module}.py").write_text("def find(asked):\n    return None\n")
+    Path("routes.yaml").write_text(CODE.format(function=f"{module}:find") + more)
+    environ = suspended | settings
+    found = checking.findings(environ, {})
+    (told,) = found.problems
+    assert "functions not imported before routes.yaml can be put in force: f" in found.unsettled
+    assert run(environ) == [told]
+    assert module not in sys.modules
+
+
+def test_without_an_app_check_looks_at_the_functions_and_run_does_not(
+    suspended: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the app is does not matter to what `check` looks at."""
+    monkeypatch.syspath_prepend(tmp_path)
+    module = f"code_without_{tmp_path.name}"
+    (tmp_path / f"{module}.py").write_text("def find(asked):\n    return None\n")
+    Path("routes.yaml").write_text(CODE.format(function=f"{module}:find"))
+    del suspended["SIDECAR_UPSTREAM"]
+    (told,) = run(suspended)
+    assert told.startswith("SIDECAR_UPSTREAM: not set")
+    assert module not in sys.modules
+    found = checking.findings(suspended, {})
+    assert (found.problems, module in sys.modules) == ([], True)
+    assert not any(note.startswith("functions not imported") for note in found.unsettled)
+
+
 def test_unrelated_faults_and_warnings_are_told_at_once(suspended: dict[str, str], tmp_path: Path) -> None:
     """Neither an unknown setting, nor a region, nor another folder keeps the rest from being looked at."""
     agent = "mcp_clients: [{client_id: agent, redirect_uris: 'https://a/cb'}]\n"

@@ -124,21 +124,26 @@ async def test_an_app_that_a_reload_removes_keeps_no_connection_for_lookups(
 
 
 async def test_a_reload_tells_all_that_is_wrong_at_once(tmp_path: Path) -> None:
+    """But for what is wrong with a function, since nothing is imported of a file that has a fault."""
     file = tmp_path / "routes.yaml"
     file.write_text("version: 1\nroutes: [{path: /x, access: public}]\n")
     environ = {
         "SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_ROUTES": str(file), "SIDECAR_CERBOS": "127.0.0.1:1",
-        "SIDECAR_CERBOS_TLS": "plaintext",
+        "SIDECAR_CERBOS_TLS": "plaintext", "SIDECAR_LISTEN": "127.0.0.1:1",
     }  # fmt: skip
     made = deciding(understand(environ, {}), {})
     apps, tasks = upstream(made.settings), Tasks()
     again = reload.Reload(made, made.gate(), apps, reload.stamp_of(str(file)), tasks)
-    file.write_text(
-        "version: 1\nlookups: {f: {function: 'nowhere:find', attributes: {a: a}}}\n"
-        "routes: [{path: /x, access: authenticated}]\n"
+    lookups = (
+        "version: 1\nlookups:\n  f: {function: 'nowhere:find', attributes: {a: a}}\n"
+        "  s: {upstream: '/itself/{id}', attributes: {a: a}}\n"
     )
+    file.write_text(lookups + "routes: [{path: /x, access: authenticated}]\n")
     await again.reload_routes()
-    assert [line.partition(": ")[0] for line in again.fault.splitlines()] == [f"{file}:2:25", f"{file}:3:17"]
+    assert [line.partition(": ")[0] for line in again.fault.splitlines()] == [f"{file}:5:17", f"{file}:4:17"]
+    file.write_text(lookups + "routes: [{path: /x, access: public}]\n")
+    await again.reload_routes()
+    assert [line.partition(": ")[0] for line in again.fault.splitlines()] == [f"{file}:3:17", f"{file}:4:17"]
     await tasks.aclose()
     await apps.aclose()
     await made.aclose()
