@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -109,14 +110,25 @@ def items(node: yaml.Node | None) -> list[yaml.Node]:
 
 
 def entries(node: yaml.Node | None) -> dict[str, yaml.Node]:
-    """Name -> value of a mapping, with what its merge keys bring in; nothing of another node."""
+    """Name -> value of a mapping, with what its merge keys bring in; nothing of another node. What is merged twice, or
+    into itself, is looked at once."""
     found: dict[str, yaml.Node] = {}
-    if not isinstance(node, yaml.MappingNode):
-        return found
-    for merged in _merged(node):
-        found = {**entries(merged), **found}
-    own = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode) and not _merges(key)}
-    return {**found, **own}
+    for each in reversed(_with_merged(node)):
+        own = ((key, value) for key, value in each.value if not _merges(key))
+        found |= {key.value: value for key, value in own if isinstance(key, yaml.ScalarNode)}
+    return found
+
+
+def _with_merged(node: yaml.Node | None) -> list[yaml.MappingNode]:
+    """A mapping and those that it merges, each before what it goes before."""
+    found: dict[int, yaml.MappingNode] = {}
+    ahead = [node]
+    while ahead:
+        each = ahead.pop()
+        if isinstance(each, yaml.MappingNode) and id(each) not in found:
+            found[id(each)] = each
+            ahead += reversed([*_merged(each)])
+    return [*found.values()]
 
 
 def _merges(key: yaml.Node) -> bool:
@@ -127,6 +139,29 @@ def _merged(node: yaml.MappingNode) -> Iterator[yaml.Node]:
     for key, value in node.value:
         if _merges(key):
             yield from items(value) if isinstance(value, yaml.SequenceNode) else (value,)
+
+
+def holding_itself(root: yaml.Node) -> yaml.Node | None:
+    """Return a part of a document in which an alias stands for all of it, None where there is none."""
+    around, done = {id(root)}, set[int]()
+    path = [(root, _parts(root))]
+    while path:
+        node, parts = path[-1]
+        part = next(parts, None)
+        if part is None:
+            path.pop()
+            around.remove(id(node))
+            done.add(id(node))
+        elif id(part) in around:
+            return part
+        elif id(part) not in done:
+            around.add(id(part))
+            path.append((part, _parts(part)))
+    return None
+
+
+def _parts(node: yaml.Node) -> Iterator[yaml.Node]:
+    return chain.from_iterable(node.value) if isinstance(node, yaml.MappingNode) else iter(items(node))
 
 
 def fields(node: yaml.Node | None) -> dict[str, yaml.Node]:

@@ -214,7 +214,7 @@ def _places(folder: Path, keys: Collection[str], without: Collection[str]) -> di
 
 def _name_in(path: Path) -> PolicyName | None:
     """Return which policy a file holds, None of one that is disabled or that our parser of YAML does not take."""
-    with contextlib.suppress(NoYaml, OSError, RecursionError):
+    with contextlib.suppress(NoYaml, OSError):
         document = YamlDocument(path, str(path))
         return None if is_disabled(document) else policy_name(document)
     return None

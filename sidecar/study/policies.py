@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import yaml
 
-from sidecar.config.yaml_nodes import NothingInIt, Place, Scalar, YamlDocument, entries, fields, items
+from sidecar.config.yaml_nodes import NothingInIt, Place, Scalar, YamlDocument, entries, fields, holding_itself, items
 from sidecar.config.yaml_text import NoYaml
 from sidecar.pdp.policy_files import PolicyProblem, policy_files
 from sidecar.pdp.policy_names import PolicyName, is_disabled, policy_name
@@ -149,6 +149,9 @@ class _Reader:
         except OSError as error:
             self.unread.append(PolicyProblem(str(path), f"could not be read: {error.strerror}", opaque=True))
             return
+        if (part := holding_itself(document.root)) is not None:
+            self._note(document.place(part), "found an alias inside what it stands for, expected it outside")
+            return
         root = fields(document.root)
         if is_disabled(document):
             return
@@ -234,7 +237,7 @@ class _Reader:
         try:
             read(document)
         except RecursionError:
-            self._note(document.place(document.root), "too deep, or a part of itself")
+            self._note(document.place(document.root), "nested too deeply")
 
     def _read(self, document: YamlDocument) -> None:
         """Read the policy of one file, if it is one that has rules."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config.yaml_nodes import Place, Scalar, YamlDocument, entries, fields, items
+from sidecar.config.yaml_nodes import Place, Scalar, YamlDocument, entries, fields, holding_itself, items
 from sidecar.config.yaml_text import NoYaml
 
 
@@ -44,6 +44,32 @@ def test_merge_keys_bring_in_what_is_not_said(tmp_path: Path) -> None:
     root = entries(document(tmp_path, text).root)
     assert {name: node.value for name, node in entries(root["c"]).items()} == {"x": "1", "z": "4", "y": "5"}
     assert {name: node.value for name, node in entries(root["d"]).items()} == {"x": "6", "y": "2"}
+
+
+def test_what_is_merged_into_itself_or_a_million_times_is_looked_at_once(tmp_path: Path) -> None:
+    root = entries(document(tmp_path, "a: &a {x: 1, <<: *a}\nb: &b {<<: [&c {y: 2, <<: *b}, *a], z: 3}\n").root)
+    assert {name: node.value for name, node in entries(root["a"]).items()} == {"x": "1"}
+    assert {name: node.value for name, node in entries(root["b"]).items()} == {"x": "1", "y": "2", "z": "3"}
+    more = "".join(f"l{n}: &l{n} {{<<: [*l{n - 1}, *l{n - 1}], y: {n}}}\n" for n in range(1, 3000))
+    root = entries(document(tmp_path, "l0: &l0 {x: 0}\n" + more).root)
+    assert {name: node.value for name, node in entries(root["l2999"]).items()} == {"x": "0", "y": "2999"}
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("a: 1\nb: &b {c: [2, *b]}\n", (2, 4)),
+        ("a: [&a {<<: *a}]\n", (1, 5)),
+        ("--- &a\nb: 1\n<<: *a\n", (1, 5)),
+        ("a: &a {? [*a] : 1}\n", (1, 4)),
+        ("a: &a [1]\nb: &b [*a, *a]\nc: {<<: {d: *b}, e: *b}\n", None),
+        ("a0: &a0 []\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 3000)), None),
+    ],
+)  # fmt: skip
+def test_what_an_alias_brings_into_itself_is_found(tmp_path: Path, text: str, place: tuple[int, int] | None) -> None:
+    made = document(tmp_path, text)
+    found = holding_itself(made.root)
+    assert (found and made.place(found)) == (place and Place("x.yaml", *place))
 
 
 def test_a_field_has_two_spellings_and_a_name_has_one(tmp_path: Path) -> None:

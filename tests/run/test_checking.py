@@ -276,7 +276,9 @@ def names_of_warnings(found: Findings) -> list[str]:
     return [line.rpartition(" ")[2] for line in found.warnings if line.endswith("]")]
 
 
-@pytest.mark.parametrize("unread", ["no YAML", "no policy", "a link to nothing", "a folder that cannot be read"])
+@pytest.mark.parametrize(
+    "unread", ["no YAML", "no policy", "a part of itself", "a link to nothing", "a folder that cannot be read"]
+)
 def test_what_no_policy_names_is_not_told_beside_a_file_that_nothing_compiles_and_we_cannot_read(
     suspended: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unread: str
 ) -> None:
@@ -295,6 +297,8 @@ def test_what_no_policy_names_is_not_told_beside_a_file_that_nothing_compiles_an
             (tmp_path / "policies/other.yaml").write_text("a: [\n")
         case "no policy":
             (tmp_path / "policies/other.yaml").write_text("apiVersion: api.cerbos.dev/v1\nnewPolicy: {}\n")
+        case "a part of itself":
+            (tmp_path / "policies/other.yaml").write_text("--- &a\n" + POLICIES + "<<: *a\n")
         case "a link to nothing":
             (tmp_path / "policies/other.yaml").symlink_to("nowhere")
         case _:

@@ -219,6 +219,12 @@ def test_cerbos_finds_no_attribute_that_we_do_not(tmp_path: Path, which: str) ->
 
 # --- what cannot be read ---
 
+NESTED = f"{HEAD}resourcePolicy:\n  resource: doc\n  version: default\n  rules:\n" + "".join(
+    f"    - {{actions: [a], effect: 1, roles: [user], condition: {{match: &m{n} {{all: {{of: [{of}]}}}}}}}}\n"
+    for n, of in enumerate(["expr: 'true'", *(f"*m{n}" for n in range(1000))])
+)
+"""Sound, each condition within the next."""
+
 
 @pytest.mark.parametrize(
     ("text", "said", "opaque"),
@@ -228,9 +234,10 @@ def test_cerbos_finds_no_attribute_that_we_do_not(tmp_path: Path, which: str) ->
         ("", "doc.yaml:1:1: could not be read: found nothing in it, expected a mapping", False),
         (HEAD + "futurePolicy: {}\n", "doc.yaml:1:1: could not be read: no kind of policy that is known", True),
         (
-            f"{HEAD}resourcePolicy: {{resource: doc, version: default, rules: [&a {{<<: *a}}]}}\n",
-            "could not be read: ", True,
+            "--- &a\n" + policy([rule()]) + "<<: *a\n",
+            "doc.yaml:1:5: could not be read: found an alias inside what it stands for, expected it outside", True,
         ),
+        (NESTED, "doc.yaml:1:1: could not be read: nested too deeply", True),
         (policy([rule("PERHAPS")]), "doc.yaml:2:69: could not be read: a rule without a known effect", True),
         (policy([{**rule(), "condition": {"script": "x"}}]), "could not be read: a condition without `match`", True),
         (
