@@ -59,7 +59,7 @@ class Scalar(NamedTuple):
 
 
 class NothingInIt(NoYaml):
-    """A file without anything but blanks and comments, which Cerbos passes over."""
+    """A file without anything but blanks and comments, be it below `---`, which Cerbos passes over."""
 
 
 class YamlDocument:
@@ -74,7 +74,7 @@ class YamlDocument:
             said = f"found the byte 0x{error.object[error.start]:02X}, expected UTF-8"
             raise NoYaml(said, before.count("\n") + 1, len(before) - before.rfind("\n")) from None
         root = compose(_without_tabs(self._text) if self._text.lstrip().startswith("{") else self._text)
-        if root is None:
+        if root is None or (isinstance(root, yaml.ScalarNode) and root.start_mark.index == root.end_mark.index):
             raise NothingInIt("found nothing in it, expected a mapping")
         if not isinstance(root, yaml.MappingNode):
             raise NoYaml("found no mapping")

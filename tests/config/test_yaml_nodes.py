@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config.yaml_nodes import Place, Scalar, YamlDocument, entries, fields, holding_itself, items
+from sidecar.config.yaml_nodes import NothingInIt, Place, Scalar, YamlDocument, entries, fields, holding_itself, items
 from sidecar.config.yaml_text import NoYaml
+from sidecar.pdp.compiling import compile_policies
+from tests.stack import binary
 
 
 @pytest.mark.parametrize(
@@ -90,6 +92,28 @@ def test_what_is_none_is_empty(tmp_path: Path) -> None:
 def test_what_is_no_mapping_is_an_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(ValueError, match=r"\S"):
         document(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "nothing"),
+    [
+        ("", True), ("# a\n", True), ("---\n# a\n", True), ("# a\n---\n# b\n", True),
+        ("null\n", False), ("--- ~\n", False), ("--- !!null\n", False), ("--- &a\n", False), ("''\n", False),
+    ],
+)  # fmt: skip
+def test_nothing_is_in_a_file_of_comments(tmp_path: Path, text: str, nothing: bool) -> None:
+    """Cerbos passes over those with nothing in it, and refuses the others."""
+    with pytest.raises(NoYaml) as raised:
+        document(tmp_path, text)
+    assert isinstance(raised.value, NothingInIt) == nothing
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    (policies / "x.yaml").write_text(text)
+    (policies / "doc.yaml").write_text(DOC)
+    assert (compile_policies(binary(), policies) == []) == nothing
+
+
+DOC = "apiVersion: api.cerbos.dev/v1\nresourcePolicy: {resource: doc, version: default, rules: []}\n"
 
 
 def test_a_mark_of_the_byte_order_is_none_of_the_text(tmp_path: Path) -> None:

@@ -232,6 +232,7 @@ NESTED = f"{HEAD}resourcePolicy:\n  resource: doc\n  version: default\n  rules:\
         ("apiVersion: [\n", "doc.yaml:2:1: could not be read: expected the node content", True),
         ("- a\n", "doc.yaml:1:1: could not be read: found no mapping", True),
         ("", "doc.yaml:1:1: could not be read: found nothing in it, expected a mapping", False),
+        ("---\n# to do\n", "doc.yaml:1:1: could not be read: found nothing in it, expected a mapping", False),
         (HEAD + "futurePolicy: {}\n", "doc.yaml:1:1: could not be read: no kind of policy that is known", True),
         (
             "--- &a\n" + policy([rule()]) + "<<: *a\n",
