@@ -52,7 +52,7 @@ class Understood(NamedTuple):
         told = list(problems)
         for variable, unknown in self.misspelt.items():
             at = next((at for at, problem in enumerate(told) if problem.startswith(unknown)), None)
-            effects = [problem for problem in told if _is_about(problem, variable)]
+            effects = [problem for problem in told if _is_effect(problem, variable)]
             if at is not None and effects:
                 for effect in effects:
                     told[at] = _with_effect(told[at], unknown, effect.removeprefix(f"{variable}: "))
@@ -60,11 +60,14 @@ class Understood(NamedTuple):
         return told
 
 
-def _is_about(problem: str, variable: str) -> bool:
-    """Return whether a problem of settings is about this one, or names it as one that they lack."""
+def _is_effect(problem: str, variable: str) -> bool:
+    """Return whether a problem of settings comes of the absence of this one: it is about this one alone, says
+    that it is missing among several, or names it as one that they lack."""
     names, _, text = problem.partition(": ")
     about = names.split(", ")
-    return variable in about or (_VARIABLES.issuperset(about) and bool(re.search(rf"\b{variable}\b", text)))
+    if variable in about:
+        return len(about) == 1 or text.startswith(("not set", "found one of them"))
+    return _VARIABLES.issuperset(about) and bool(re.search(rf"\b{variable}\b", text))
 
 
 def _with_effect(problem: str, unknown: str, effect: str) -> str:

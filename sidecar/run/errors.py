@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -50,3 +51,10 @@ def unable(variable: str, do: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StartError(f"{variable}: cannot {do}: {error.strerror or error}") from None
+
+
+def require_readable(variable: str, name: str) -> None:
+    """Look whether the file of a setting can be read, where it names one. Raises StartError."""
+    if name:
+        with unable(variable, f"read {name}"):
+            Path(name).open("rb").close()

@@ -21,7 +21,7 @@ from sidecar.pdp.compiling import problems_of
 from sidecar.pdp.embedded import ADMIN, EmbeddedCerbos, try_to_serve
 from sidecar.pdp.policy_reload import Compile, FollowedPolicies, PolicyReload, PolicyState
 from sidecar.record.reasons import ReportFault, report_nothing
-from sidecar.run.errors import Errors, StartError, blaming
+from sidecar.run.errors import Errors, StartError, blaming, require_readable
 
 if TYPE_CHECKING:
     from sidecar.pdp.authzen import AuthZen
@@ -139,11 +139,16 @@ def embedded_reload(
 def _cerbos_tls(settings: Settings) -> ssl.SSLContext | None:
     if not settings.cerbos_by_tls:
         return None
+    certificate, key = settings.cerbos_certificate, settings.cerbos_key
     names = "SIDECAR_CERBOS_CA, SIDECAR_CERBOS_CERTIFICATE, SIDECAR_CERBOS_KEY"
     with blaming(names, "PEM files of the CAs, and a certificate with its key"):
-        return tls_context(
-            settings.cerbos_ca, settings.cerbos_certificate, settings.cerbos_key, alpn=("h2",)
-        )  # fmt: skip
+        if bool(certificate) == bool(key):
+            return tls_context(settings.cerbos_ca, certificate, key, alpn=("h2",))
+        context = tls_context(settings.cerbos_ca, alpn=("h2",))
+    # that one is without the other is told of the settings
+    require_readable("SIDECAR_CERBOS_CERTIFICATE", certificate)
+    require_readable("SIDECAR_CERBOS_KEY", key)
+    return context
 
 
 def _compiler(settings: Settings) -> Compile | None:

@@ -16,7 +16,7 @@ from sidecar.net.owners import Owners
 from sidecar.net.pool import Origin, Pool
 from sidecar.net.tls import tls_context
 from sidecar.net.upstream import Upstream
-from sidecar.run.errors import Errors, StartError, blaming
+from sidecar.run.errors import Errors, StartError, blaming, require_readable
 
 
 def upstream(settings: Settings) -> Upstream:
@@ -53,7 +53,7 @@ def _pool_of_settings(settings: Settings) -> Pool[Permit]:
         origin = Origin.parse(settings.upstream)
     tls = None
     if origin.scheme == "https":
-        names = ("SIDECAR_UPSTREAM_CA", "SIDECAR_UPSTREAM_CERTIFICATE, SIDECAR_UPSTREAM_KEY")
+        names = ("SIDECAR_UPSTREAM_CA", "SIDECAR_UPSTREAM_CERTIFICATE", "SIDECAR_UPSTREAM_KEY")
         tls = _tls(names, settings.upstream_ca, settings.upstream_certificate, settings.upstream_key)
     timeouts = Timeouts(
         settings.upstream_connect_timeout, settings.upstream_head_timeout, settings.upstream_idle_timeout
@@ -67,7 +67,7 @@ def _pool_of(settings: Settings, named: Destination) -> Pool[Permit]:
         origin = Origin.parse(named.url)
     tls = None
     if origin.scheme == "https":
-        names = (f"{place}.ca", f"{place}.certificate, {place}.key")
+        names = (f"{place}.ca", f"{place}.certificate", f"{place}.key")
         tls = _tls(names, named.ca, named.certificate, named.key)
     timeouts = Timeouts(
         settings.upstream_connect_timeout if named.connect_timeout is None else named.connect_timeout,
@@ -83,14 +83,19 @@ def _pool(origin: Origin, timeouts: Timeouts, tls: ssl.SSLContext | None, server
     )  # fmt: skip
 
 
-def _tls(names: tuple[str, str], ca: str, certificate: str, key: str) -> ssl.SSLContext:
-    """Make the context of an https app. `names` are those of its CAs, and of our own certificate with its key."""
+def _tls(names: tuple[str, str, str], ca: str, certificate: str, key: str) -> ssl.SSLContext:
+    """Make the context of an https app. `names` are those of its CAs, and of our own certificate and its key."""
     errors = Errors()
     context = errors.tried(_context, names[0], "a PEM file of CAs", ca, "", "")
-    if certificate and context is not None:
-        expected = "PEM files of a certificate and its key"
-        context = errors.tried(_context, names[1], expected, ca, certificate, key)
-    if context is None:
+    if certificate and key:
+        if context is not None:
+            expected = "PEM files of a certificate and its key"
+            context = errors.tried(_context, f"{names[1]}, {names[2]}", expected, ca, certificate, key)
+    else:
+        # that one is without the other is told of the settings
+        errors.tried(require_readable, names[1], certificate)
+        errors.tried(require_readable, names[2], key)
+    if context is None or errors.problems:
         raise StartError(*errors.problems)
     return context
 

@@ -391,6 +391,18 @@ def test_what_a_misspelt_setting_is_needed_for_is_told_once(environ: dict[str, s
     assert problems(environ) == told
 
 
+def test_what_is_wrong_with_several_settings_does_not_come_of_a_misspelt_one() -> None:
+    """But that it is missing does."""
+    environ = {"SIDECAR_UPSTREAM_KE": "x", "SIDECAR_UPSTREAM": "https://app", "SIDECAR_UPSTREAM_CERTIFICATE": "c.pem"}
+    read = understand(environ, {})
+    (unknown,) = read.problems
+    assert unknown.endswith(
+        "Without it: SIDECAR_UPSTREAM_CERTIFICATE, SIDECAR_UPSTREAM_KEY: found one of them, expected both or none"
+    )
+    several = "SIDECAR_UPSTREAM_CERTIFICATE, SIDECAR_UPSTREAM_KEY: expected PEM files: odd"
+    assert read.once([unknown, several]) == [unknown, several]
+
+
 def test_each_setting_that_is_told_as_missing_is_told_once_where_it_is_misspelt() -> None:
     """Whoever tells of it later: what is told twice is one more effect, told once."""
     for setting in SETTINGS:

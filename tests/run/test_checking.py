@@ -821,6 +821,48 @@ def test_what_stops_run_is_a_problem_though_it_is_a_warning_elsewhere(
     assert run(environ | {"SIDECAR_CANDIDATE_POLICIES": "next"}) == [told]
 
 
+UPSTREAM_TLS = {"SIDECAR_UPSTREAM": "https://app"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (
+            {**UPSTREAM_TLS, "SIDECAR_UPSTREAM_KYE": "x", "SIDECAR_UPSTREAM_CERTIFICATE": "none.pem"},
+            ["SIDECAR_UPSTREAM_KYE", "SIDECAR_UPSTREAM_CERTIFICATE"],
+        ),
+        (
+            {**UPSTREAM_TLS, "SIDECAR_UPSTREAM_CERTIFICATES": "x", "SIDECAR_UPSTREAM_KEY": "none.pem"},
+            ["SIDECAR_UPSTREAM_CERTIFICATES", "SIDECAR_UPSTREAM_KEY"],
+        ),
+        (
+            {**UPSTREAM_TLS, "SIDECAR_UPSTREAM_KYE": "x", "SIDECAR_UPSTREAM_CERTIFICATE": "routes.yaml"},
+            ["SIDECAR_UPSTREAM_KYE"],
+        ),
+        (
+            {**TLS, "SIDECAR_CERBOS_KYE": "x", "SIDECAR_CERBOS_CERTIFICATE": "none.pem"},
+            ["SIDECAR_CERBOS_KYE", "SIDECAR_CERBOS_CERTIFICATE"],
+        ),
+        ({**TLS, "SIDECAR_CERBOS_KYE": "x", "SIDECAR_CERBOS_CERTIFICATE": "routes.yaml"}, ["SIDECAR_CERBOS_KYE"]),
+        (
+            {**TLS, "SIDECAR_CERBOS_KYE": "x", "SIDECAR_CERBOS_CERTIFICATE": "routes.yaml", "SIDECAR_CERBOS_CA": "none.pem"},
+            ["SIDECAR_CERBOS_KYE", PAIR.partition(": ")[0]],
+        ),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_missing_does_not_come_of_a_misspelt_setting(
+    sandbox: dict[str, str], settings: dict[str, str], told: list[str]
+) -> None:
+    """Nor is anything said of one that is there, since the other of the pair isn't."""
+    environ = sandbox | settings
+    problems = checking.findings(environ, {}).problems
+    assert [problem.partition(": ")[0] for problem in problems] == told
+    assert problems[0].count(": ") == 3
+    assert problems[0].endswith(": found one of them, expected both or none")
+    assert all("No such file or directory" in problem for problem in problems[1:])
+    assert run(environ) == problems
+
+
 VERSIONLESS = """#!/bin/sh
 case "$1" in --version) exit 1;; esac
 exec {} "$@"

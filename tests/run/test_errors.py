@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from sidecar.run.errors import Errors, StartError, blaming, unable
+from sidecar.run.errors import Errors, StartError, blaming, require_readable, unable
 
 
 def fail(*problems: str) -> int:
@@ -33,6 +35,14 @@ def test_a_reason_names_its_setting(raised: Exception, said: str) -> None:
     with pytest.raises(StartError) as caught, blaming("SIDECAR_X"):
         raise raised
     assert str(caught.value) == said
+
+
+def test_a_file_that_cannot_be_read_names_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    require_readable("SIDECAR_X", str(tmp_path / "a"))
+    require_readable("SIDECAR_X", "")
+    with pytest.raises(StartError, match=f"^SIDECAR_X: cannot read {tmp_path}/b: No such file or directory$"):
+        require_readable("SIDECAR_X", f"{tmp_path}/b")
 
 
 def test_a_reason_says_what_was_expected_or_not_done() -> None:
