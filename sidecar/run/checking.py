@@ -86,6 +86,7 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: boo
         _routes(read, file, file.routes, found)
     for policies in (each for each in folders if each is not None):
         found.warnings.extend(_denying_all(policies))
+        found.unsettled.extend(_unknown(read, file, policies))
         if policies.stopped:
             unplaced = f"{policies.folder} whose file could not be told"
             found.unsettled.extend(_not_checked([unplaced], ["expressions of its policies"]))
@@ -249,14 +250,26 @@ class _Policies(NamedTuple):
     stopped: bool = False
 
     @property
-    def partial(self) -> bool:
-        """True while it is not known what one of its files says."""
-        return self.parsed.partial or any(problem.opaque for problem in self.problems)
+    def unknown(self) -> list[str]:
+        """Files of which it is not known what they say."""
+        return sorted({problem.file for problem in (*self.problems, *self.parsed.unread) if problem.opaque})
+
+
+def _unknown(read: Understood, file: RouteFile, policies: _Policies) -> list[str]:
+    """Tell of the parts that were not looked at, since it is not known what a file of policies says."""
+    parsed, skipped = policies.parsed, list[str]()
+    if all(rule.deny for rule in parsed.rules):
+        skipped.append("policies that allow nothing")
+    if file.routes is not None and file.sure(*_OF_FILE["policies"]):
+        skipped.append("what the routes ask for and no policy names")
+        if _is_recorded(read, file, policies):
+            skipped.append("attributes that the question log leaves out")
+    return _not_checked(policies.unknown, skipped) if policies.unknown else []
 
 
 def _denying_all(policies: _Policies) -> Iterator[str]:
     """Warn of policies with which `run` starts and by which Cerbos denies everything."""
-    if policies.partial or not all(rule.deny for rule in policies.parsed.rules):
+    if policies.unknown or not all(rule.deny for rule in policies.parsed.rules):
         return
     if policy_files.policy_files(policies.folder)[0]:
         said = "found no rule that allows anything, expected one: Cerbos denies whatever the routes ask for"
@@ -273,9 +286,15 @@ def _lint(read: Understood, file: RouteFile, routes: RoutesFile, policies: _Poli
     found.warnings.extend(lint.warnings(routes, parsed, read.settings.routes, policies.problems))
     if file.whole:
         found.notes.extend(lint.notes(routes, parsed))
-    in_force = policies.folder == Path(read.settings.policies)
-    if in_force and file.whole and not policies.partial and read.sure("SIDECAR_QUESTION_LOG_ATTRIBUTES"):
+    if _is_recorded(read, file, policies) and not policies.unknown:
         found.warnings.extend(_unrecorded(read.settings, lint.attributes_read(routes, parsed)))
+
+
+def _is_recorded(read: Understood, file: RouteFile, policies: _Policies) -> bool:
+    """Return whether the question log should have what these policies read, as far as it can be told."""
+    in_force = policies.folder == Path(read.settings.policies)
+    sure = file.whole and read.sure("SIDECAR_QUESTION_LOG_ATTRIBUTES")
+    return bool(read.settings.question_log) and in_force and sure
 
 
 def _candidate(settings: Settings, found: Findings) -> _Policies | None:
@@ -295,8 +314,6 @@ def _candidate(settings: Settings, found: Findings) -> _Policies | None:
 
 def _unrecorded(settings: Settings, read: Mapping[str, Place]) -> list[str]:
     """Warn of attributes that the policies read and the question log leaves out."""
-    if not settings.question_log:
-        return []
     shown = settings.question_log_attributes
     left_out = [f"{name} ({place})" for name, place in read.items() if name not in shown]
     if not left_out:

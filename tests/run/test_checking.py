@@ -184,7 +184,8 @@ def test_expressions_that_are_not_compiled_for_a_problem_without_a_file_are_told
     (folder / "contact.yaml").write_text(POLICIES.replace("P.attr.suspended == true", "P.attr.suspended =="))
     # a name that Cerbos takes, and no parser that keeps to YAML
     said = "not checked because of errors in policies whose file could not be told: expressions of its policies"
-    for name, problems, unsettled in (("child", 2, []), ("%child", 1, [said])):
+    unread = NOT_NAMED.replace("other", "child")
+    for name, problems, unsettled in (("child", 2, []), ("%child", 1, [unread, said])):
         (folder / "child.yaml").write_text(CHILD.replace("child", name))
         found = checking.findings({**suspended, "SIDECAR_UPSTREAM": "http://app"}, {})
         assert (len(found.problems), found.unsettled) == (problems, unsettled), found
@@ -308,6 +309,10 @@ def test_what_no_policy_names_is_not_told_beside_a_file_that_nothing_compiles_an
     assert not any(line.startswith("SIDECAR_QUESTION_LOG_ATTRIBUTES: ") for line in found.warnings)
     assert [line for line in (*found.problems, *found.warnings) if line.startswith("policies/other")]
     assert found.notes == least.notes
+    (note,) = (line for line in found.unsettled if line not in least.unsettled)
+    assert note.startswith("not checked because of errors in policies/other")
+    assert note.endswith(": what the routes ask for and no policy names, attributes that the question log leaves out")
+    assert not [line for line in least.unsettled if line.startswith(UNJUDGED)]
 
 
 def test_a_file_that_cerbos_reads_and_we_cannot_read_may_name_what_is_asked(
@@ -321,6 +326,10 @@ def test_a_file_that_cerbos_reads_and_we_cannot_read_may_name_what_is_asked(
     assert found.problems == []
     assert found.warnings[0] == "policies/other.yaml:3:21: could not be read: found the byte 0xE9, expected UTF-8"
     assert "[question-unknown]" not in names_of_warnings(found)
+    assert NOT_NAMED in found.unsettled
+
+
+NOT_NAMED = "not checked because of errors in policies/other.yaml: what the routes ask for and no policy names"
 
 
 def test_of_a_folder_that_changes_it_is_not_known_what_it_names(
@@ -1044,7 +1053,19 @@ def test_policies_by_which_something_is_allowed_are_no_such_warning(suspended: d
 def test_a_rule_of_a_file_that_cannot_be_read_may_allow(suspended: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "policies/contact.yaml").write_text(DENYING["no rule"])
     (tmp_path / "policies/other.yaml").write_text("a: [\n")
-    assert not any("found no rule" in line for line in checking.findings(suspended, {}).warnings)
+    found = checking.findings(suspended, {})
+    assert not any("found no rule" in line for line in found.warnings)
+    assert NOT_NAMED.replace("what", "policies that allow nothing, what") in found.unsettled
+
+
+def test_a_placeholder_that_cerbos_passes_over_switches_no_look_off(suspended: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "routes.yaml").write_text(ASKED)
+    (tmp_path / "policies/other.yaml").write_text("---\n# to do\n")
+    found = checking.findings({**suspended, "SIDECAR_UPSTREAM": "http://app"}, {})
+    assert (found.problems, found.unsettled) == ([], [])
+    assert "[question-unknown]" in names_of_warnings(found)
+    (tmp_path / "policies/contact.yaml").write_text(DENYING["no rule"])
+    assert any("found no rule" in line for line in checking.findings(suspended, {}).warnings)
 
 
 @pytest.mark.parametrize(
