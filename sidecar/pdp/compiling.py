@@ -6,7 +6,7 @@ import contextlib
 import json
 import subprocess
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from sidecar.pdp.policy_files import (
     read_policies,
     write_files,
 )
-from sidecar.pdp.policy_names import PolicyName, is_disabled, policy_name
+from sidecar.pdp.policy_names import PolicyName, disabled_at, policy_name
 
 _SCHEMAS, _ANY = "_schemas/", b"{}"
 _NO_PARENT = "missing_scope_details"
@@ -181,18 +181,45 @@ def _orphans(report: object, folder: Path, shown: Path) -> Iterator[PolicyProble
     unread = {problem.file for problem in faults_in(report, folder) if problem.opaque}
     unloaded = {named.key for file in unread if missing and (named := _name_in(Path(file))) is not None}
     places = _places(folder, missing.keys(), unread)
+    disabled = _disabled(folder, shown) if missing else {}
     for key, parents in missing.items():
         # a policy that is there, and could not be loaded, is told by itself
         if not (absent := [parent for parent in parents if parent not in unloaded]):
             continue
-        expected = f"expected one for each of its parent scopes, too: add {' and '.join(absent)}, or change its scope"
+        remedy = ", ".join(_remedies(absent, disabled))
+        expected = f"expected one for each of its parent scopes, too: {remedy}, or change its scope"
         if (place := places.get(key)) is None:
             said = f"found the policy {key}, in a file that could not be told, {expected}"
             yield PolicyProblem(str(shown), said, kind=_NO_PARENT)
         else:
-            file = shown / Path(place.file).relative_to(folder)
             said = f"found the policy {key}, {expected}"
-            yield PolicyProblem(str(file), said, place.line, place.column, kind=_NO_PARENT)
+            file, line, column = _shown(place, folder, shown)
+            yield PolicyProblem(file, said, line, column, kind=_NO_PARENT)
+
+
+def _shown(place: Place, folder: Path, shown: Path) -> Place:
+    return place._replace(file=str(shown / Path(place.file).relative_to(folder)))
+
+
+def _remedies(absent: list[str], disabled: Mapping[str, Place]) -> Iterator[str]:
+    """Tell what to do about policies that are not there, or are there and disabled."""
+    if missing := [name for name in absent if name not in disabled]:
+        yield f"add {' and '.join(missing)}"
+    yield from (f"enable {name}, which is disabled in {disabled[name]}" for name in absent if name in disabled)
+
+
+def _disabled(folder: Path, shown: Path) -> dict[str, Place]:
+    """Find the policies that are disabled: name -> where its file says so."""
+    found: dict[str, Place] = {}
+    for path in policy_files(folder)[0]:
+        with contextlib.suppress(NoYaml, OSError):
+            # YAML is read only where it may say so, as it takes long
+            if b"disabled" in path.read_bytes():
+                document = YamlDocument(path, str(path))
+                place, named = disabled_at(document), policy_name(document)
+                if place is not None and named is not None:
+                    found.setdefault(named.key, _shown(place, folder, shown))
+    return found
 
 
 def _places(folder: Path, keys: Collection[str], without: Collection[str]) -> dict[str, Place]:
@@ -216,7 +243,7 @@ def _name_in(path: Path) -> PolicyName | None:
     """Return which policy a file holds, None of one that is disabled or that our parser of YAML does not take."""
     with contextlib.suppress(NoYaml, OSError):
         document = YamlDocument(path, str(path))
-        return None if is_disabled(document) else policy_name(document)
+        return policy_name(document) if disabled_at(document) is None else None
     return None
 
 

@@ -45,10 +45,10 @@ def policy_name(document: YamlDocument) -> PolicyName | None:
     return PolicyName(kind, about, version or "default", scope, place, scope_place)
 
 
-def is_disabled(document: YamlDocument) -> bool:
-    """Return whether a file says that Cerbos shall not load its policy."""
+def disabled_at(document: YamlDocument) -> Place | None:
+    """Return where a file says that Cerbos shall not load its policy, None where it does not."""
     disabled = document.scalar(fields(document.root).get("disabled"))
-    return disabled is not None and disabled.value == "true"
+    return disabled.start if disabled is not None and disabled.value == "true" else None
 
 
 def kind_name(kind: str) -> str:

@@ -16,7 +16,7 @@ import yaml
 from sidecar.config.yaml_nodes import NothingInIt, Place, Scalar, YamlDocument, entries, fields, holding_itself, items
 from sidecar.config.yaml_text import NoYaml
 from sidecar.pdp.policy_files import PolicyProblem, policy_files
-from sidecar.pdp.policy_names import PolicyName, is_disabled, policy_name
+from sidecar.pdp.policy_names import PolicyName, disabled_at, policy_name
 from sidecar.study.schemas import NO_SCHEMA, Schema, read_schema
 
 ACCEPTS = "sidecar-check-accepts"
@@ -153,7 +153,7 @@ class _Reader:
             self._note(document.place(part), "found an alias inside what it stands for, expected it outside")
             return
         root = fields(document.root)
-        if is_disabled(document):
+        if disabled_at(document) is not None:
             return
         self.documents.append(document)
         for kind in ("exportVariables", "exportConstants"):

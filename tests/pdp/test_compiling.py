@@ -104,6 +104,21 @@ def test_a_policy_without_those_of_its_parent_scopes_is_told_at_its_scope_with_w
     )
 
 
+def test_a_parent_that_is_disabled_is_told_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/doc.yaml").write_text(scoped(scope="a.b"))
+    (tmp_path / "p.yaml").write_text("# not yet\ndisabled: true\n" + scoped(scope="''"))
+    (tmp_path / "other.yaml").write_text(scoped("resource: other", scope="''") + "disabled: true\n")
+    (tmp_path / "no.yaml").write_text("- disabled: true\n  a: [\n")
+    told = [problem for problem in problems_of(binary(), tmp_path) if "/doc.yaml" in problem]
+    expected = f"{tmp_path}/a/doc.yaml:5:10: found the policy resource.doc.vdefault/a.b, expected one for each of its parent scopes, too: "
+    enable = f"enable resource.doc.vdefault, which is disabled in {tmp_path}/p.yaml:2:11, or change its scope"
+    assert told == [f"{expected}add resource.doc.vdefault/a, {enable}"]
+    (tmp_path / "a/a.yaml").write_text(scoped(scope="a"))
+    told = [problem for problem in problems_of(binary(), tmp_path) if "/doc.yaml" in problem]
+    assert told == [f"{expected}{enable}"]
+
+
 def test_the_same_parent_is_missed_by_each_of_several_policies(tmp_path: Path) -> None:
     for scope in ("a", "b"):
         (tmp_path / f"{scope}.yaml").write_text(scoped(scope=scope))
