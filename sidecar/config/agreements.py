@@ -89,19 +89,21 @@ def _port_faults(settings: Settings) -> Iterator[SettingFault]:
         yield _fault("SIDECAR_ADMIN_LISTEN", f"found {settings.admin_listen}, expected another port than the traffic's")
 
 
-def _upstream_faults(settings: Settings) -> Iterator[SettingFault]:
-    """Find contradictions about TLS to the app."""
-    own = ("SIDECAR_UPSTREAM_CERTIFICATE", "SIDECAR_UPSTREAM_KEY")
+_OF_UPSTREAM = ("SIDECAR_UPSTREAM_CERTIFICATE", "SIDECAR_UPSTREAM_KEY")
+
+
+def _upstream_pair_faults(settings: Settings) -> Iterator[SettingFault]:
     if bool(settings.upstream_certificate) != bool(settings.upstream_key):
-        yield SettingFault(own, "found one of them, expected both or none")
-        return
-    given = own if settings.upstream_key else ()
+        yield SettingFault(_OF_UPSTREAM, "found one of them, expected both or none")
+
+
+def _upstream_faults(settings: Settings) -> Iterator[SettingFault]:
+    """Find what is said of TLS to an app that has none. Of an app that is not named it is not known."""
+    given = _OF_UPSTREAM if settings.upstream_certificate and settings.upstream_key else ()
     if settings.upstream_server_name:
         given = (*given, "SIDECAR_UPSTREAM_SERVER_NAME")
-    if given and not settings.upstream.startswith("https:"):
-        yield SettingFault(
-            given, f"found it for {settings.upstream or 'none'}, expected it for an https upstream alone"
-        )
+    if given and settings.upstream and not settings.upstream.startswith("https:"):
+        yield SettingFault(given, f"found it for {settings.upstream}, expected it for an https upstream alone")
 
 
 def _tls_faults(settings: Settings) -> Iterator[SettingFault]:
@@ -222,6 +224,7 @@ def _rule(faults: Callable[[Settings], Iterable[SettingFault]], *reads: str) -> 
 
 
 RULES = (
+    _rule(_upstream_pair_faults, "SIDECAR_UPSTREAM_CERTIFICATE", "SIDECAR_UPSTREAM_KEY"),
     _rule(
         _upstream_faults, "SIDECAR_UPSTREAM", "SIDECAR_UPSTREAM_CERTIFICATE", "SIDECAR_UPSTREAM_KEY",
         "SIDECAR_UPSTREAM_SERVER_NAME",

@@ -92,6 +92,29 @@ def test_nothing_is_told_of_what_could_not_be_read() -> None:
     assert [problem.partition(":")[0] for problem in problems] == ["SIDECAR_LISTEN", "SIDECAR_TRUSTED_PROXIES"]
 
 
+UPSTREAM_TLS = {
+    "SIDECAR_UPSTREAM_SERVER_NAME": "app", "SIDECAR_UPSTREAM_CERTIFICATE": "c.pem", "SIDECAR_UPSTREAM_KEY": "k.pem",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("app", "told"),
+    [
+        ({"SIDECAR_UPSTREM": "https://app:1"}, ["SIDECAR_UPSTREM"]),
+        ({"SIDECAR_UPSTREAM": "app:1"}, ["SIDECAR_UPSTREAM"]),
+        ({}, []),
+        ({"SIDECAR_UPSTREAM": "https://app:1"}, []),
+        ({"SIDECAR_UPSTREAM": "http://app:1"}, [", ".join(sorted(UPSTREAM_TLS))]),
+    ],
+)
+def test_tls_to_an_app_is_judged_where_the_app_is_known(app: dict[str, str], told: list[str]) -> None:
+    problems = understand(app | UPSTREAM_TLS, {}).problems
+    assert [", ".join(sorted(problem.partition(":")[0].split(", "))) for problem in problems] == told
+    lone = app | {"SIDECAR_UPSTREAM_KEY": "k.pem"}
+    pair = "SIDECAR_UPSTREAM_CERTIFICATE, SIDECAR_UPSTREAM_KEY: found one of them, expected both or none"
+    assert pair in understand(lone, {}).problems
+
+
 @pytest.mark.parametrize(
     ("bad", "environ", "told"),
     [
