@@ -98,12 +98,14 @@ def _upstream_pair_faults(settings: Settings) -> Iterator[SettingFault]:
 
 
 def _upstream_faults(settings: Settings) -> Iterator[SettingFault]:
-    """Find what is said of TLS to an app that has none. Of an app that is not named it is not known."""
+    """Find what is said of TLS to an app that has none."""
     given = _OF_UPSTREAM if settings.upstream_certificate and settings.upstream_key else ()
     if settings.upstream_server_name:
         given = (*given, "SIDECAR_UPSTREAM_SERVER_NAME")
-    if given and settings.upstream and not settings.upstream.startswith("https:"):
-        yield SettingFault(given, f"found it for {settings.upstream}, expected it for an https upstream alone")
+    if given and not settings.upstream.startswith("https:"):
+        yield SettingFault(
+            given, f"found it for {settings.upstream or 'none'}, expected it for an https upstream alone"
+        )
 
 
 def _tls_faults(settings: Settings) -> Iterator[SettingFault]:

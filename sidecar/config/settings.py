@@ -124,7 +124,11 @@ def understand(environ: Mapping[str, str], flags: Mapping[str, str]) -> Understo
         assert text is not None  # noqa: S101 - each setting without a default has a stand-in
         values[setting.field] = setting.parse(text)
     settings = Settings(**values)
-    faults = [fault for rule in RULES if unread.isdisjoint(rule.reads) for fault in rule.faults(settings)]
+    # an app whose setting is misspelt is not known, and none is another thing
+    unknown_app = {"SIDECAR_UPSTREAM"}.intersection(misspelt)
+    faults = [
+        fault for rule in RULES if (unread | unknown_app).isdisjoint(rule.reads) for fault in rule.faults(settings)
+    ]
     doubtful.update(unread, *(fault.variables for fault in faults))
     read = Understood(settings, (), tuple(warnings), frozenset(doubtful), frozenset(unread), misspelt)
     return read._replace(problems=tuple(read.once((*problems, *map(str, faults)))))

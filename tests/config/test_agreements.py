@@ -102,12 +102,12 @@ UPSTREAM_TLS = {
     [
         ({"SIDECAR_UPSTREM": "https://app:1"}, ["SIDECAR_UPSTREM"]),
         ({"SIDECAR_UPSTREAM": "app:1"}, ["SIDECAR_UPSTREAM"]),
-        ({}, []),
+        ({}, [", ".join(sorted(UPSTREAM_TLS))]),
         ({"SIDECAR_UPSTREAM": "https://app:1"}, []),
         ({"SIDECAR_UPSTREAM": "http://app:1"}, [", ".join(sorted(UPSTREAM_TLS))]),
     ],
 )
-def test_tls_to_an_app_is_judged_where_the_app_is_known(app: dict[str, str], told: list[str]) -> None:
+def test_tls_to_an_app_is_judged_unless_its_setting_is_in_doubt(app: dict[str, str], told: list[str]) -> None:
     problems = understand(app | UPSTREAM_TLS, {}).problems
     assert [", ".join(sorted(problem.partition(":")[0].split(", "))) for problem in problems] == told
     lone = app | {"SIDECAR_UPSTREAM_KEY": "k.pem"}
