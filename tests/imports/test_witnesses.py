@@ -27,7 +27,7 @@ from sidecar.demo.processes import Process, status_of
 from sidecar.gate.routing import path_values
 from sidecar.imports.targets import read_path
 from tests.foreign.ways import listens, nginx_file, systems
-from tests.stack import ROOT, free_port
+from tests.stack import ROOT, free_port, wait_for
 
 pytestmark = pytest.mark.process
 NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
@@ -146,7 +146,9 @@ class Logged(NamedTuple):
     ports: dict[str, int]
 
     def send(self, app: str, *requests: str) -> list[int]:
-        """Send requests through nginx; returns their statuses."""
+        """Send requests through nginx, and wait for the line of the last one, which nginx writes after its answer;
+        returns their statuses."""
+        lines = self.lines(app, requests[-1])
         url = f"http://127.0.0.1:{self.ports[app]}"
         with httpx.Client(
             base_url=url, headers={"Cookie": "session=marked", "Authorization": "Bearer marked"}
@@ -154,7 +156,16 @@ class Logged(NamedTuple):
             sent = [
                 client.request(*one.split(), json=None if one[0] in "GD" else {"title": "marked"}) for one in requests
             ]
+        self.wait_for(app, requests[-1], lines + requests.count(requests[-1]))
         return [answer.status_code for answer in sent]
+
+    def lines(self, app: str, request: str) -> int:
+        """Count the lines that the log of an app has of a request."""
+        return (self.folder / f"{app}.access").read_text().count(f'"{request} HTTP/1.1"')
+
+    def wait_for(self, app: str, request: str, count: int) -> None:
+        """Return when the log of an app has so many lines of a request."""
+        wait_for(lambda: self.lines(app, request) >= count, what=f"{count} lines of {request}")
 
 
 SERVER = """
@@ -298,6 +309,7 @@ def test_fastapi_by_its_spec_and_its_log(logged: Logged, capsys: pytest.CaptureF
         client.stream("GET", f"http://127.0.0.1:{logged.ports['fastapi']}/ws", headers=upgrade) as answer,
     ):
         assert answer.status_code == 101
+    logged.wait_for("fastapi", "GET /ws", 1)
     text = drafted(logged.folder, spec, "fastapi.access")
     check(text, [*table(FASTAPI), *table("GET /admin/jobs/7 job 7 read\nWS /ws ws - connect")])
     told = capsys.readouterr().out
